@@ -1,0 +1,3 @@
+//! Remora: zero-instrumentation tracing of HTTP requests on a Linux host.
+
+pub mod exchange;

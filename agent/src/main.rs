@@ -1,0 +1,3 @@
+//! The `remora` binary.
+
+fn main() {}

@@ -1,0 +1,16 @@
+//! Types shared by the kernel programs and the agent.
+//!
+//! Everything that crosses the kernel boundary is defined here once: the records
+//! in the ring buffer ([`record`]), the read-only globals patched before load
+//! ([`config`], [`offsets`]), the counters ([`counters`]), and the HTTP/1 framing
+//! machine ([`http1`]), which runs in the kernel and is tested and fuzzed in
+//! userspace. Records are decoded through one checked cursor ([`cursor`]).
+#![cfg_attr(not(test), no_std)]
+
+pub mod config;
+pub mod counters;
+pub mod cursor;
+pub mod http1;
+pub mod offsets;
+pub mod pod;
+pub mod record;

@@ -1,0 +1,292 @@
+//! Records in the ring buffer, from the kernel to the agent.
+//!
+//! Every record starts with a [`Header`]. Records of one connection arrive in the
+//! order in which the kernel saw them, with one exception: the record of a request
+//! *sent* may follow the record of its response, because a send is accounted when
+//! the call returns and the peer may answer before that. Message indices pair them.
+
+use crate::pod::Pod;
+
+/// Version of every layout in this module; recordings made by another are refused.
+pub const VERSION: u8 = 1;
+
+/// What a record is. Values from the kernel are compared, never transmuted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(transparent)]
+pub struct Kind(pub u16);
+
+impl Kind {
+    /// [`Process`]: a process was seen speaking HTTP for the first time.
+    pub const PROCESS: Self = Self(1);
+    /// [`ProcessExit`]: such a process ended or replaced its program.
+    pub const PROCESS_EXIT: Self = Self(2);
+    /// [`Conn`]: a connection was seen carrying HTTP for the first time.
+    pub const CONN: Self = Self(3);
+    /// [`Message`]: a part of a request or response, with head bytes behind it.
+    pub const MESSAGE: Self = Self(4);
+    /// [`Close`]: a connection ended.
+    pub const CLOSE: Self = Self(5);
+    /// [`crate::counters`] as `u64`s; written into recordings by the agent only.
+    pub const COUNTERS: Self = Self(6);
+}
+
+/// First bytes of every record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct Header {
+    /// What follows.
+    pub kind: Kind,
+    /// [`VERSION`].
+    pub version: u8,
+    /// Zero.
+    pub reserved: u8,
+    /// Length of the whole record in bytes, header and trailing bytes included.
+    pub len: u32,
+}
+
+impl Header {
+    /// A header for a record of `len` bytes.
+    #[must_use]
+    #[inline(always)]
+    pub const fn new(kind: Kind, len: u32) -> Self {
+        Self {
+            kind,
+            version: VERSION,
+            reserved: 0,
+            len,
+        }
+    }
+}
+
+/// Which way a message went on the wire, seen from HTTP.
+pub mod role {
+    /// The process answers requests on this connection.
+    pub const SERVER: u8 = 1;
+    /// The process makes requests on this connection.
+    pub const CLIENT: u8 = 2;
+}
+
+/// [`Message::side`].
+pub mod side {
+    /// The message is a request.
+    pub const REQUEST: u8 = 0;
+    /// The message is a response.
+    pub const RESPONSE: u8 = 1;
+}
+
+/// A process that speaks HTTP. Sent once per process, and again after `exec`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct Process {
+    /// Kind [`Kind::PROCESS`].
+    pub header: Header,
+    /// Monotonic time, ns.
+    pub time: u64,
+    /// Cgroup v2 id of the process, 0 if it has none.
+    pub cgroup: u64,
+    /// Process id in the initial namespace.
+    pub tgid: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// Command name of the thread that was seen, NUL-padded.
+    pub comm: [u8; 16],
+}
+
+/// The end of a process that was announced by [`Process`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct ProcessExit {
+    /// Kind [`Kind::PROCESS_EXIT`].
+    pub header: Header,
+    /// Monotonic time, ns.
+    pub time: u64,
+    /// Process id in the initial namespace.
+    pub tgid: u32,
+    /// 1 if the process goes on with another program (`exec`), 0 if it ended.
+    pub exec: u32,
+}
+
+/// Address family of a [`Conn`], the kernel's own numbers.
+pub mod family {
+    /// `AF_UNIX`: no addresses; the path of the listening socket follows the record.
+    pub const UNIX: u16 = 1;
+    /// `AF_INET`: addresses are in the first four bytes.
+    pub const INET: u16 = 2;
+    /// `AF_INET6`.
+    pub const INET6: u16 = 10;
+}
+
+/// [`Conn::flags`].
+pub mod conn_flags {
+    /// The connection was open before the kernel programs saw its first byte.
+    pub const JOINED: u8 = 1;
+}
+
+/// A connection that carries HTTP. For Unix sockets the path (at most 108 bytes,
+/// without trailing NUL; abstract names start with NUL) follows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct Conn {
+    /// Kind [`Kind::CONN`].
+    pub header: Header,
+    /// Identity of the connection on this side, unique while the agent runs.
+    pub conn: u64,
+    /// Monotonic time, ns, when it was first seen.
+    pub time: u64,
+    /// Process that was seen first on it.
+    pub tgid: u32,
+    /// Thread that was seen first on it.
+    pub tid: u32,
+    /// Inode number of the network namespace.
+    pub netns: u32,
+    /// One of [`family`].
+    pub family: u16,
+    /// Local port, host order; 0 for Unix sockets.
+    pub local_port: u16,
+    /// Remote port, host order; 0 for Unix sockets.
+    pub remote_port: u16,
+    /// One of [`role`].
+    pub role: u8,
+    /// Bits of [`conn_flags`].
+    pub flags: u8,
+    /// Zero.
+    pub reserved: u32,
+    /// Local address, network order.
+    pub local_addr: [u8; 16],
+    /// Remote address, network order.
+    pub remote_addr: [u8; 16],
+}
+
+/// [`Message::flags`].
+pub mod message_flags {
+    /// This record holds the first bytes of the message.
+    pub const START: u16 = 1 << 0;
+    /// The message's head ended in or before this record.
+    pub const HEAD_END: u16 = 1 << 1;
+    /// The message is complete: `body_bytes` and `last` are final.
+    pub const END: u16 = 1 << 2;
+    /// Head bytes beyond the capture limit were not sent; framing is still exact.
+    pub const HEAD_TRUNCATED: u16 = 1 << 3;
+    /// The body is chunked.
+    pub const CHUNKED: u16 = 1 << 4;
+    /// The body ends with the connection.
+    pub const UNTIL_CLOSE: u16 = 1 << 5;
+    /// After this message the connection carries another protocol
+    /// (101 Switching Protocols, CONNECT).
+    pub const SWITCHED: u16 = 1 << 6;
+    /// The framing of the message was lost (unreadable memory, malformed bytes);
+    /// `body_bytes` is a lower bound.
+    pub const FRAMING_LOST: u16 = 1 << 7;
+    /// No request was seen for this response: it was under way when the agent came.
+    pub const ORPHAN: u16 = 1 << 8;
+}
+
+/// A part of one HTTP/1 message. Head bytes follow the record: the first
+/// [`Message::skip`] of them were in an earlier record of the same message already.
+///
+/// A message is sent as one record when it is whole within one system call,
+/// otherwise as several: head parts in order, and a last one with [`message_flags::END`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct Message {
+    /// Kind [`Kind::MESSAGE`].
+    pub header: Header,
+    /// [`Conn::conn`].
+    pub conn: u64,
+    /// Monotonic time, ns, of the first byte of the message.
+    pub first: u64,
+    /// Monotonic time, ns, of the last byte so far.
+    pub last: u64,
+    /// Bytes of body so far, transfer coding removed (RFC 9112, section 7).
+    pub body_bytes: u64,
+    /// Process that sent or received this part.
+    pub tgid: u32,
+    /// Thread that sent or received this part.
+    pub tid: u32,
+    /// Index of the request on its connection, from 0; a response has the index of
+    /// the request it answers. Interim (1xx) responses are not reported.
+    pub index: u32,
+    /// Bits of [`message_flags`].
+    pub flags: u16,
+    /// One of [`side`].
+    pub side: u8,
+    /// Bytes behind the record to pass over.
+    pub skip: u8,
+}
+
+/// [`Close::reason`].
+pub mod close_reason {
+    /// This side closed the connection, or ended its sending direction.
+    pub const LOCAL: u8 = 1;
+    /// The connection was reset by the peer.
+    pub const RESET: u8 = 2;
+    /// The kernel gave the connection up (ETIMEDOUT, EHOSTUNREACH …): see `errno`.
+    pub const ERROR: u8 = 3;
+    /// The end was not seen; the socket was found to be another one.
+    pub const REPLACED: u8 = 4;
+    /// The connection changed to another protocol.
+    pub const SWITCHED: u8 = 5;
+    /// The framing was lost and could not be found again.
+    pub const FRAMING_LOST: u8 = 6;
+}
+
+/// The end of a connection as far as HTTP goes. Requests with an index in
+/// `response_index..request_index` were in flight; so was the request of that last
+/// index if `request_open` is 1 (its bytes had begun, but not ended).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct Close {
+    /// Kind [`Kind::CLOSE`].
+    pub header: Header,
+    /// [`Conn::conn`].
+    pub conn: u64,
+    /// Monotonic time, ns.
+    pub time: u64,
+    /// Body bytes seen of the request that was under way, if any.
+    pub request_body: u64,
+    /// Body bytes seen of the response that was under way, if any.
+    pub response_body: u64,
+    /// Monotonic time, ns, of the last response byte; 0 if no response was under way.
+    pub response_last: u64,
+    /// Requests begun on this connection.
+    pub request_index: u32,
+    /// Responses completed on this connection.
+    pub response_index: u32,
+    /// `sk_err` of the socket, a positive errno or 0.
+    pub errno: u32,
+    /// One of [`close_reason`].
+    pub reason: u8,
+    /// 1 if a request was incomplete.
+    pub request_open: u8,
+    /// 1 if a response was incomplete, 2 if it was of the kind that ends with the
+    /// connection and so is complete now.
+    pub response_open: u8,
+    /// Zero.
+    pub reserved: u8,
+}
+
+/// `Close::response_open`: the response ended with the connection, as it should.
+pub const RESPONSE_COMPLETE_AT_CLOSE: u8 = 2;
+
+// SAFETY: `repr(C)`, integers only, no padding: sizes asserted below.
+unsafe impl Pod for Header {}
+// SAFETY: as above.
+unsafe impl Pod for Process {}
+// SAFETY: as above.
+unsafe impl Pod for ProcessExit {}
+// SAFETY: as above.
+unsafe impl Pod for Conn {}
+// SAFETY: as above.
+unsafe impl Pod for Message {}
+// SAFETY: as above.
+unsafe impl Pod for Close {}
+
+const _: () = {
+    assert!(size_of::<Header>() == 8);
+    assert!(size_of::<Process>() == 48);
+    assert!(size_of::<ProcessExit>() == 24);
+    assert!(size_of::<Conn>() == 80);
+    assert!(size_of::<Message>() == 56);
+    assert!(size_of::<Close>() == 64);
+    assert!(align_of::<Message>() == 8);
+};

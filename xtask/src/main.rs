@@ -1,0 +1,3 @@
+//! Build, test and measurement tasks: `cargo xtask --help`.
+
+fn main() {}
