@@ -135,7 +135,8 @@ pub struct Stream {
     pub long_line: u8,
     /// Bytes in `carry`.
     pub carry_len: u8,
-    /// 1 once the message is known to be one; kept for the caller.
+    /// 1 once the message is known to be one, 2 once a record of it was sent; kept for
+    /// the caller.
     pub started: u8,
     /// 1 once the head has ended.
     pub head_ended: u8,
