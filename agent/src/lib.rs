@@ -1,3 +1,4 @@
 //! Remora: zero-instrumentation tracing of HTTP requests on a Linux host.
 
 pub mod exchange;
+pub mod preflight;
