@@ -70,3 +70,20 @@ pub(crate) fn which(name: &str) -> Option<PathBuf> {
 fn is_file(path: &Path) -> bool {
     path.metadata().is_ok_and(|meta| meta.is_file())
 }
+
+/// Adds a component of the Rust toolchain, unless cargo already has it.
+///
+/// # Errors
+/// There is no rustup, or it cannot reach its server.
+pub(crate) fn rustup_component(name: &str) -> Result<()> {
+    let program = if name == "rustfmt" {
+        "cargo-fmt"
+    } else {
+        "cargo-clippy"
+    };
+    if output(Command::new(program).arg("--version")).is_ok() {
+        return Ok(());
+    }
+    eprintln!("installing with rustup: {name}");
+    run(Command::new("rustup").args(["component", "add", name]))
+}
