@@ -1,8 +1,12 @@
 //! Build, test and measurement tasks: `cargo xtask --help`.
 
+mod deny;
 mod deps;
 mod ebpf;
+mod layering;
 mod process;
+mod test;
+mod vm;
 mod workspace;
 
 use clap::{Parser, Subcommand};
@@ -26,15 +30,30 @@ enum Task {
         #[arg(long)]
         rebuild: bool,
     },
+    /// Run every check of the project, in order, and sum up
+    Test(test::Args),
+    /// Fail when a module of the agent imports a later stage
+    Layering,
+    /// Check licences, duplicates, sources and advisories of the dependencies
+    Deny,
+    /// Boot the kernel matrix, trace real requests in it, and count
+    TestVm(vm::Args),
 }
 
 fn main() -> ExitCode {
+    let done = |()| true;
     let result = match Cli::parse().task {
-        Task::BuildEbpf => ebpf::build(),
-        Task::CheckEbpf { rebuild } => ebpf::check(rebuild),
+        Task::BuildEbpf => ebpf::build().map(done),
+        Task::CheckEbpf { rebuild } => ebpf::check(rebuild).map(done),
+        Task::Test(args) => test::main(&args),
+        Task::Layering => layering::check().map(done),
+        Task::Deny => deny::check().map(|_| true),
+        Task::TestVm(args) => vm::main(&args).map(done),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::SUCCESS,
+        // Said already, in the closing line.
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
