@@ -1,5 +1,6 @@
 //! Build, test and measurement tasks: `cargo xtask --help`.
 
+mod bench;
 mod deny;
 mod deps;
 mod ebpf;
@@ -38,6 +39,10 @@ enum Task {
     Deny,
     /// Boot the kernel matrix, trace real requests in it, and count
     TestVm(vm::Args),
+    /// Measure each kernel program with the kernel's own run-time statistics
+    BenchHooks(bench::hooks::Args),
+    /// Measure what tracing costs a saturated server, in interleaved rounds
+    BenchThroughput(bench::throughput::Args),
 }
 
 fn main() -> ExitCode {
@@ -49,6 +54,8 @@ fn main() -> ExitCode {
         Task::Layering => layering::check().map(done),
         Task::Deny => deny::check().map(|_| true),
         Task::TestVm(args) => vm::main(&args).map(done),
+        Task::BenchHooks(args) => bench::hooks::main(&args).map(done),
+        Task::BenchThroughput(args) => bench::throughput::main(&args).map(done),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,
