@@ -52,7 +52,13 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     for round in 0..args.rounds {
         let mut slices = [Slice::default(); MODES.len()];
         for turn in 0..MODES.len() {
-            let index = (round + turn) % MODES.len();
+            // Rotate, and turn round every other time: no mode always follows the same.
+            let turn = if round % 2 == 0 {
+                turn
+            } else {
+                MODES.len() - 1 - turn
+            };
+            let index = (round / 2 + turn) % MODES.len();
             slices[index] = slice(MODES[index].1, &agent, &nginx, args.seconds)?;
         }
         let rates: Vec<String> = MODES
