@@ -12,11 +12,13 @@ use std::path::Path;
 pub(crate) const NAME: &str = "remora.bpf.o.sources";
 
 /// Files and folders that decide what the kernel programs are.
-const SOURCES: [&str; 5] = [
+const SOURCES: [&str; 7] = [
     "common/Cargo.toml",
     "common/src",
+    "ebpf/.cargo",
     "ebpf/Cargo.lock",
     "ebpf/Cargo.toml",
+    "ebpf/build.rs",
     "ebpf/src",
 ];
 

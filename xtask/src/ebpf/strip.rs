@@ -1,10 +1,11 @@
-//! Makes the kernel object small: DWARF goes, BTF stays.
+//! Makes the kernel object small: BTF stays, everything that no loader reads goes.
 
 use anyhow::Result;
 use object::build::elf::{Builder, SectionData};
 use object::elf::SHT_STRTAB;
 
-/// Removes the DWARF sections. They are where BTF comes from, and no loader reads them.
+/// Removes DWARF, which BTF was made from, and the relocations of BTF, which only a
+/// linker applies: in a linked object the offsets are final.
 ///
 /// # Errors
 /// The bytes are not an ELF object.
@@ -12,7 +13,10 @@ pub(crate) fn debug_info(object: &[u8]) -> Result<Vec<u8>> {
     let mut builder = Builder::read(object)?;
     for section in &mut builder.sections {
         let name = section.name.as_slice();
-        if name.starts_with(b".debug_") || name.starts_with(b".rel.debug_") {
+        if [&b".debug_"[..], b".rel.debug_", b".rel.BTF"]
+            .iter()
+            .any(|p| name.starts_with(p))
+        {
             section.delete = true;
         }
     }
