@@ -52,7 +52,8 @@ pub(crate) struct Outcome {
 /// What one kernel showed.
 struct Report {
     problems: Vec<String>,
-    verifier: BTreeMap<String, u64>,
+    /// Verified instructions by program, if the agent told them.
+    verifier: Option<BTreeMap<String, u64>>,
 }
 
 /// Runs the matrix as asked on the command line.
@@ -94,21 +95,22 @@ fn run(args: &Args) -> Result<Outcome> {
     let jobs: Vec<(Kernel, PathBuf)> = kernels.into_iter().zip(images).collect();
     for batch in jobs.chunks(PARALLEL) {
         for (kernel, result) in boot_batch(batch, &initramfs, agent.is_some()) {
-            let problems = match result {
-                Ok(mut report) => {
-                    if args.update {
-                        for (program, insns) in report.verifier {
-                            let row = table.entry(program).or_default();
-                            row.insert(kernel.series.to_owned(), insns);
+            let mut problems = Vec::new();
+            match result {
+                Ok(report) => {
+                    problems = report.problems;
+                    match report.verifier {
+                        Some(programs) if args.update => {
+                            verifier::replace(&mut table, kernel.series, programs);
                         }
-                    } else if agent.is_some() {
-                        let worse = verifier::compare(&table, kernel.series, &report.verifier);
-                        report.problems.extend(worse);
+                        Some(programs) => {
+                            problems.extend(verifier::compare(&table, kernel.series, &programs));
+                        }
+                        None => {}
                     }
-                    report.problems
                 }
-                Err(error) => vec![format!("{error:#}")],
-            };
+                Err(error) => problems.push(format!("{error:#}")),
+            }
             let word = if problems.is_empty() { "ok" } else { "FAILED" };
             println!("kernel {}: {word}", kernel.series);
             for problem in &problems {
@@ -183,12 +185,12 @@ fn inspect(kernel: Kernel, vmlinuz: &Path, initramfs: &Path, agent: bool) -> Res
     if !release.starts_with(kernel.series) {
         problems.push(format!("the machine runs {release:?}"));
     }
-    let mut programs = BTreeMap::new();
+    let mut programs = None;
     if agent {
         problems.extend(doctor_problems(&run));
         problems.extend(smoke::trace_problems(&run));
         match verifier::read(&run) {
-            Ok(read) => programs = read,
+            Ok(read) => programs = Some(read),
             Err(error) => problems.push(format!("{error:#}")),
         }
     }

@@ -69,6 +69,20 @@ pub(crate) fn compare(table: &Table, series: &str, now: &BTreeMap<String, u64>) 
     problems
 }
 
+/// Replaces the column of one kernel; programs that no kernel loads any more go.
+pub(crate) fn replace(table: &mut Table, series: &str, now: BTreeMap<String, u64>) {
+    for kernels in table.values_mut() {
+        kernels.remove(series);
+    }
+    for (program, insns) in now {
+        table
+            .entry(program)
+            .or_default()
+            .insert(series.to_owned(), insns);
+    }
+    table.retain(|_, kernels| !kernels.is_empty());
+}
+
 fn path() -> PathBuf {
     workspace::root().join("agent/ebpf/VERIFIER.md")
 }
@@ -144,6 +158,19 @@ mod tests {
         );
         table.insert("exec".to_owned(), row(&[("7.2", 90)]));
         assert_eq!(parse(&render(&table, &["5.10", "6.1", "7.2"])), table);
+    }
+
+    #[test]
+    fn a_new_column_replaces_the_old_one() {
+        let mut table: Table = [
+            ("kept".to_owned(), row(&[("6.1", 100), ("7.2", 50)])),
+            ("gone".to_owned(), row(&[("6.1", 100)])),
+        ]
+        .into();
+        replace(&mut table, "6.1", row(&[("kept", 90), ("new", 10)]));
+        assert_eq!(table["kept"], row(&[("6.1", 90), ("7.2", 50)]));
+        assert_eq!(table["new"], row(&[("6.1", 10)]));
+        assert!(!table.contains_key("gone"));
     }
 
     #[test]
