@@ -1,3 +1,10 @@
 //! Remora: zero-instrumentation tracing of HTTP requests on a Linux host.
 
 pub mod exchange;
+pub mod exit;
+pub mod filter;
+pub mod output;
+pub mod text;
+
+#[cfg(test)]
+mod fixture;
