@@ -1,5 +1,8 @@
 //! Remora: zero-instrumentation tracing of HTTP requests on a Linux host.
 
+pub mod app;
+pub mod cli;
+pub mod config;
 pub mod exchange;
 pub mod exit;
 pub mod filter;

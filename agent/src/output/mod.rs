@@ -3,10 +3,13 @@
 pub mod json;
 pub mod query;
 pub mod schema;
+pub mod screen;
+pub mod table;
 
 use std::io;
 
 use crate::exchange::Sink;
+use screen::{Colour, Screen};
 
 /// A sink that writes to a file or terminal.
 ///
@@ -54,4 +57,26 @@ impl Totals {
             ("decode", self.decode),
         ]
     }
+}
+
+/// The ledger as one line for people.
+#[must_use]
+pub fn ledger_line(totals: &Totals, screen: &Screen) -> String {
+    let lost: u64 = totals.lost().iter().map(|(_, count)| count).sum();
+    let (bold, plain) = (screen.paint(Colour::Bold), screen.plain());
+    let mut line = format!(
+        "{bold}{} seen = {} shown + {} filtered + {} lost{plain}",
+        totals.seen, totals.emitted, totals.filtered, lost
+    );
+    if lost > 0 {
+        let red = screen.paint(Colour::Red);
+        let reasons: Vec<String> = totals
+            .lost()
+            .into_iter()
+            .filter(|(_, count)| *count > 0)
+            .map(|(reason, count)| format!("{reason} {count}"))
+            .collect();
+        line.push_str(&format!(" ({red}{}{plain})", reasons.join(", ")));
+    }
+    line
 }

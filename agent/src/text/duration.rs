@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::pad::Short;
+
 /// Units, longest suffix first where one is the end of another, with nanoseconds.
 const UNITS: [(&str, u64); 7] = [
     ("ns", 1),
@@ -45,33 +47,35 @@ pub fn parse_duration(text: &str) -> Result<u64, String> {
 }
 
 /// Nanoseconds, shown with three significant digits and a fitting unit, at most
-/// seven characters wide up to 100 hours: `950ns`, `1.23ms`, `12.3s`, `2m05s`.
+/// six characters wide up to 100 hours: `950ns`, `1.23ms`, `12.3s`, `2m05s`. Honours
+/// the width and alignment of the format.
 #[derive(Clone, Copy, Debug)]
 pub struct ShortDuration(pub u64);
 
 impl fmt::Display for ShortDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ns = self.0;
-        let (unit, name) = match ns {
-            0..1_000 => return write!(f, "{ns}ns"),
-            1_000..1_000_000 => (1_000, "µs"),
-            1_000_000..1_000_000_000 => (1_000_000, "ms"),
-            1_000_000_000..60_000_000_000 => (1_000_000_000, "s"),
-            60_000_000_000..3_600_000_000_000 => {
-                let s = ns / 1_000_000_000;
-                return write!(f, "{}m{:02}s", s / 60, s % 60);
-            }
-            _ => {
-                let m = ns / 60_000_000_000;
-                return write!(f, "{}h{:02}m", m / 60, m % 60);
+        let scaled = |unit: u64, name: &str| {
+            let (whole, rest) = (ns / unit, ns % unit);
+            match whole {
+                0..10 => Short::of(format_args!("{whole}.{:02}{name}", rest * 100 / unit)),
+                10..100 => Short::of(format_args!("{whole}.{}{name}", rest * 10 / unit)),
+                _ => Short::of(format_args!("{whole}{name}")),
             }
         };
-        let (whole, rest) = (ns / unit, ns % unit);
-        match whole {
-            0..10 => write!(f, "{whole}.{:02}{name}", rest * 100 / unit),
-            10..100 => write!(f, "{whole}.{}{name}", rest * 10 / unit),
-            _ => write!(f, "{whole}{name}"),
-        }
+        let sixties = |unit: u64, big: char, small: char| {
+            let count = ns / unit;
+            Short::of(format_args!("{}{big}{:02}{small}", count / 60, count % 60))
+        };
+        let text: Short<24> = match ns {
+            0..1_000 => Short::of(format_args!("{ns}ns")),
+            1_000..1_000_000 => scaled(1_000, "µs"),
+            1_000_000..1_000_000_000 => scaled(1_000_000, "ms"),
+            1_000_000_000..60_000_000_000 => scaled(1_000_000_000, "s"),
+            60_000_000_000..3_600_000_000_000 => sixties(1_000_000_000, 'm', 's'),
+            _ => sixties(60_000_000_000, 'h', 'm'),
+        };
+        f.pad(text.as_str())
     }
 }
 

@@ -2,29 +2,31 @@
 
 use std::fmt;
 
+use super::pad::Short;
+
 /// Bytes, at most five characters wide below 1000 TB: `0B`, `512B`, `1.2kB`, `50MB`.
-/// Units are decimal, as in `curl` and the network's own figures.
+/// Units are decimal, as in `curl` and the network's own figures. Honours the width and
+/// alignment of the format.
 #[derive(Clone, Copy, Debug)]
 pub struct ShortSize(pub u64);
 
 impl fmt::Display for ShortSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
-        if self.0 < 1000 {
-            return write!(f, "{}B", self.0);
-        }
+        let bytes = self.0;
         let mut unit = 1000u64;
         let mut name = 0;
-        while self.0 / unit >= 1000 && name + 1 < UNITS.len() {
+        while bytes / unit >= 1000 && name + 1 < UNITS.len() {
             unit *= 1000;
             name += 1;
         }
-        let (whole, tenths) = (self.0 / unit, self.0 % unit / (unit / 10));
-        if whole < 10 {
-            write!(f, "{whole}.{tenths}{}", UNITS[name])
-        } else {
-            write!(f, "{whole}{}", UNITS[name])
-        }
+        let (whole, tenths, name) = (bytes / unit, bytes % unit / (unit / 10), UNITS[name]);
+        let text: Short<24> = match whole {
+            0 => Short::of(format_args!("{bytes}B")),
+            1..10 => Short::of(format_args!("{whole}.{tenths}{name}")),
+            _ => Short::of(format_args!("{whole}{name}")),
+        };
+        f.pad(text.as_str())
     }
 }
 

@@ -1,0 +1,28 @@
+//! From what is asked to what is done.
+
+use std::io::{self, Write};
+
+use crate::cli::Invocation;
+use crate::exit::Failure;
+
+/// Does what is asked.
+///
+/// # Errors
+/// Why it could not be done.
+pub fn execute(invocation: Invocation) -> Result<(), Failure> {
+    match invocation {
+        Invocation::Print(text) => print(&text),
+        _ => Err(Failure::failed("not in this build")),
+    }
+}
+
+/// Prints a text. A reader who has seen enough is no failure.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::failed(format!("standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,42 @@
+//! Flags for the settings that can also come from environment and file.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::config::{self, resolved::Config};
+use crate::exit::Failure;
+
+/// Settings as they are typed.
+#[derive(Clone, Default, Debug, Args)]
+pub struct SettingsArgs {
+    /// YAML file with settings [env: REMORA_CONFIG]
+    #[arg(long, value_name = "FILE", help_heading = "Settings")]
+    config: Option<PathBuf>,
+
+    /// Bytes captured of every request and response head, 256 to 8k [default: 1k]
+    #[arg(long, value_name = "BYTES", help_heading = "Settings")]
+    capture_head_bytes: Option<String>,
+
+    /// Size of the ring buffer, a power of two [default: 8m]
+    #[arg(long, value_name = "BYTES", help_heading = "Settings")]
+    ring_bytes: Option<String>,
+}
+
+impl SettingsArgs {
+    /// Settings of flags, environment, file and defaults together.
+    ///
+    /// # Errors
+    /// All mistakes, with [`crate::exit::Exit::Config`].
+    pub fn resolve(self, env: &[(String, String)]) -> Result<Config, Failure> {
+        let flags: Vec<(&str, String)> = [
+            ("capture_head_bytes", self.capture_head_bytes),
+            ("ring_bytes", self.ring_bytes),
+        ]
+        .into_iter()
+        .filter_map(|(key, value)| Some((key, value?)))
+        .collect();
+        Config::load(self.config.as_deref(), &flags, env)
+            .map_err(|mistakes| config::failure(&mistakes))
+    }
+}
