@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use crate::cli::Invocation;
+use crate::demo;
 use crate::exit::Failure;
 
 /// Does what is asked.
@@ -12,6 +13,8 @@ use crate::exit::Failure;
 pub fn execute(invocation: Invocation) -> Result<(), Failure> {
     match invocation {
         Invocation::Print(text) => print(&text),
+        Invocation::DemoService(args) => demo::service::run(&args).map_err(Failure::failed),
+        Invocation::DemoClient(args) => demo::client::run(&args).map_err(Failure::failed),
         _ => Err(Failure::failed("not in this build")),
     }
 }

@@ -3,10 +3,12 @@
 pub mod app;
 pub mod cli;
 pub mod config;
+pub mod demo;
 pub mod exchange;
 pub mod exit;
 pub mod filter;
 pub mod output;
+pub mod signal;
 pub mod text;
 
 #[cfg(test)]

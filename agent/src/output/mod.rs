@@ -1,7 +1,9 @@
 //! What the user sees: tables for people, JSON lines for programs.
 
+pub mod histogram;
 pub mod json;
 pub mod query;
+pub mod red;
 pub mod schema;
 pub mod screen;
 pub mod table;
