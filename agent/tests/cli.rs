@@ -1,5 +1,10 @@
 //! The binary as its users meet it.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "helpers of tests: a failure is the result"
+)]
+
 #[path = "cli/demo_processes.rs"]
 mod demo_processes;
 #[path = "cli/usage.rs"]
