@@ -1,3 +1,8 @@
 //! Remora: zero-instrumentation tracing of HTTP requests on a Linux host.
 
 pub mod exchange;
+pub mod ingest;
+
+#[cfg(test)]
+#[path = "../tests/support/stream.rs"]
+mod stream;
