@@ -2,6 +2,7 @@
 
 pub mod exchange;
 pub mod ingest;
+pub mod proto;
 
 #[cfg(test)]
 #[path = "../tests/support/stream.rs"]
