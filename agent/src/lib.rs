@@ -3,6 +3,7 @@
 pub mod exchange;
 pub mod ingest;
 pub mod proto;
+pub mod span;
 
 #[cfg(test)]
 #[path = "../tests/support/stream.rs"]
