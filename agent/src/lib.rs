@@ -1,5 +1,6 @@
 //! Remora: zero-instrumentation tracing of HTTP requests on a Linux host.
 
+pub mod clock;
 pub mod exchange;
 pub mod ingest;
 pub mod proto;
