@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod exchange;
 pub mod ingest;
+pub mod ledger;
 pub mod proto;
 pub mod span;
 
