@@ -1,6 +1,7 @@
 //! Remora: zero-instrumentation tracing of HTTP requests on a Linux host.
 
 pub mod clock;
+pub mod conn;
 pub mod exchange;
 pub mod ingest;
 pub mod ledger;
