@@ -2,14 +2,23 @@
 
 pub mod app;
 pub mod cli;
+pub mod clock;
 pub mod config;
+pub mod conn;
 pub mod demo;
 pub mod exchange;
 pub mod exit;
 pub mod filter;
+pub mod ingest;
+pub mod ledger;
 pub mod output;
+pub mod proto;
 pub mod signal;
+pub mod span;
 pub mod text;
 
 #[cfg(test)]
 mod fixture;
+#[cfg(test)]
+#[path = "../tests/support/stream.rs"]
+mod stream;

@@ -1,0 +1,4 @@
+//! What makes an exchange a span: its ids and its context.
+
+pub mod context;
+pub mod ids;
