@@ -1,6 +1,7 @@
 //! Remora: zero-instrumentation tracing of HTTP requests on a Linux host.
 
 pub mod app;
+pub mod capture;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -12,7 +13,10 @@ pub mod filter;
 pub mod ingest;
 pub mod ledger;
 pub mod output;
+pub mod preflight;
 pub mod proto;
+pub mod recording;
+pub mod replay;
 pub mod signal;
 pub mod span;
 pub mod text;

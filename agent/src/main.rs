@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
+use remora::app;
 use remora::cli::{self, Cli};
-use remora::{app, exit::Exit};
 
 fn main() -> ExitCode {
     let invocation = match Cli::read(std::env::args_os(), &cli::environment()) {
@@ -11,7 +11,7 @@ fn main() -> ExitCode {
         Err(stop) => return stop.report(),
     };
     match app::execute(invocation) {
-        Ok(()) => ExitCode::from(Exit::Done.code()),
+        Ok(code) => ExitCode::from(code),
         Err(failure) => cli::report(&failure),
     }
 }

@@ -18,7 +18,7 @@ pub struct SettingsArgs {
     #[arg(long, value_name = "BYTES", help_heading = "Settings")]
     capture_head_bytes: Option<String>,
 
-    /// Size of the ring buffer, a power of two [default: 8m]
+    /// Size of the ring buffer, a power of two [default: 16m]
     #[arg(long, value_name = "BYTES", help_heading = "Settings")]
     ring_bytes: Option<String>,
 }

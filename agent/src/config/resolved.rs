@@ -11,9 +11,9 @@ use crate::output::query::QueryPolicy;
 use crate::text::size::parse_size;
 
 /// Smallest, default and largest ring buffer, bytes.
-pub const RING_BYTES: (u32, u32, u32) = (64 << 10, 8 << 20, 1 << 30);
+pub const RING_BYTES: (u32, u32, u32) = (64 << 10, 16 << 20, 1 << 30);
 /// Smallest, default and largest number of connections followed at a time.
-pub const MAX_CONNECTIONS: (u32, u32, u32) = (64, 65_536, 1 << 20);
+pub const MAX_CONNECTIONS: (u32, u32, u32) = (64, 16_384, 1 << 20);
 /// Most rules of each kind.
 const MAX_RULES: usize = 1024;
 /// Levels of the log, from least to most.

@@ -7,30 +7,24 @@ use std::fmt;
 pub enum Rule {
     /// A process id in the initial namespace.
     Pid(u32),
-    /// The absolute path of a program.
+    /// The file name of a program, without its folder. The kernel tells names apart by
+    /// their first 15 bytes.
     Executable(String),
     /// A TCP port, of either end.
     Port(u16),
-    /// A cgroup and all below it: its path as in `/proc/PID/cgroup`.
+    /// A cgroup v2: its path as in `/proc/PID/cgroup`.
     Cgroup(String),
 }
 
 impl Rule {
-    /// Reads `pid=N`, `executable=/path`, `port=N` or `cgroup=/path`.
+    /// Reads `pid=N`, `executable=NAME`, `port=N` or `cgroup=/path`.
     ///
     /// # Errors
     /// What is wrong with it.
     pub fn parse(text: &str) -> Result<Self, String> {
         let (kind, value) = text.split_once('=').ok_or_else(|| {
-            format!("'{text}' is not a rule: pid=N, executable=/path, port=N or cgroup=/path")
+            format!("'{text}' is not a rule: pid=N, executable=NAME, port=N or cgroup=/path")
         })?;
-        let absolute = || -> Result<String, String> {
-            if value.starts_with('/') && !value.contains('\0') {
-                Ok(value.to_owned())
-            } else {
-                Err(format!("'{value}' is not an absolute path"))
-            }
-        };
         match kind.trim() {
             "pid" => match value.parse() {
                 Ok(pid @ 1..=4_194_304) => Ok(Self::Pid(pid)),
@@ -40,8 +34,17 @@ impl Rule {
                 Ok(port @ 1..) => Ok(Self::Port(port)),
                 _ => Err(format!("'{value}' is not a port")),
             },
-            "executable" => absolute().map(Self::Executable),
-            "cgroup" => absolute().map(Self::Cgroup),
+            "executable" => match value.rsplit_once('/') {
+                None if !value.is_empty() => Ok(Self::Executable(value.to_owned())),
+                None => Err("an executable needs a name".to_owned()),
+                Some((_, name)) => Err(format!(
+                    "programs are told apart by file name, not by folder: say executable={name}"
+                )),
+            },
+            "cgroup" if value.starts_with('/') && !value.contains('\0') => {
+                Ok(Self::Cgroup(value.to_owned()))
+            }
+            "cgroup" => Err(format!("'{value}' is not the absolute path of a cgroup")),
             kind => Err(format!(
                 "'{kind}' cannot be named by a rule; pid, executable, port and cgroup can"
             )),

@@ -20,8 +20,8 @@ fn file(text: &str) -> tempfile::NamedTempFile {
 fn defaults() {
     let config = Config::load(None, &[], &env(&[("PATH", "/bin"), ("REMORA_LOG", "")])).unwrap();
     assert_eq!(config.capture_head_bytes, 1024);
-    assert_eq!(config.ring_bytes, 8 << 20);
-    assert_eq!(config.max_connections, 65_536);
+    assert_eq!(config.ring_bytes, 16 << 20);
+    assert_eq!(config.max_connections, 16_384);
     assert_eq!(config.rules, Rules::default());
     assert_eq!(config.query, QueryPolicy::Hide);
     assert_eq!(config.log, "info");
@@ -57,7 +57,7 @@ fn the_file_may_be_named_by_the_environment_and_the_flag_wins() {
 #[test]
 fn lists_look_the_same_from_file_and_environment() {
     let file = file(
-        "include:\n  - pid: 7\n  - executable: /usr/sbin/nginx\n  - port=8080\n\
+        "include:\n  - pid: 7\n  - executable: nginx\n  - port=8080\n\
          exclude:\n  cgroup: /system.slice/my,unit.service\n\
          query_allow: [page, limit]\nservice_names: {nginx: edge, python3: shop}\n",
     );
@@ -68,7 +68,7 @@ fn lists_look_the_same_from_file_and_environment() {
         &env(&[
             (
                 "REMORA_INCLUDE",
-                "pid=7, executable=/usr/sbin/nginx,port=8080",
+                "pid=7, executable=nginx,port=8080",
             ),
             ("REMORA_QUERY_ALLOW", "page,limit"),
             ("REMORA_SERVICE_NAMES", "nginx=edge,python3=shop"),
@@ -79,7 +79,7 @@ fn lists_look_the_same_from_file_and_environment() {
         from_file.rules.include,
         [
             Rule::Pid(7),
-            Rule::Executable("/usr/sbin/nginx".into()),
+            Rule::Executable("nginx".into()),
             Rule::Port(8080)
         ]
     );
@@ -123,7 +123,7 @@ fn kubernetes_service_links_are_not_ours() {
 fn all_mistakes_at_once() {
     let file = file(
         "capture_head_byte: 1024\nring_bytes: 1000000\nmax_connections: [1, 2]\n\
-         include:\n  - pid: nginx\n  - user: root\n  - [[1]]\nspool_dir: /var\n",
+         include:\n  - pid: nginx\n  - user: root\n  - executable: /bin/sh\n  - [[1]]\nspool_dir: /var\n",
     );
     let env = env(&[
         ("REMORA_EXCLUDE", "port=0,nginx"),

@@ -7,8 +7,9 @@
 use std::io::{self, Write};
 
 use super::query::QueryPolicy;
-use super::{Report, Totals};
+use super::{Report, losses};
 use crate::exchange::{Endpoint, Exchange, Protocol, Side, Sink};
+use crate::ledger::Summary;
 use crate::text::time::Rfc3339;
 
 /// Buffered bytes that are written out without waiting for [`Report::flush`].
@@ -64,7 +65,11 @@ impl<W: Write> Report for JsonLines<W> {
         self.error.take().map_or(Ok(()), Err)
     }
 
-    fn finish(&mut self, totals: &Totals) -> io::Result<()> {
+    fn note(&mut self, _: &str) -> io::Result<()> {
+        self.flush()
+    }
+
+    fn finish(&mut self, totals: &Summary) -> io::Result<()> {
         summary(&mut self.lines, totals);
         self.flush()
     }
@@ -127,13 +132,13 @@ pub fn request(out: &mut Vec<u8>, exchange: &Exchange<'_>, query: &QueryPolicy) 
 }
 
 /// Appends the last line.
-pub fn summary(out: &mut Vec<u8>, totals: &Totals) {
+pub fn summary(out: &mut Vec<u8>, totals: &Summary) {
     out.extend_from_slice(b"{\"kind\":\"summary\"");
     number(out, "seen", Some(totals.seen));
     number(out, "emitted", Some(totals.emitted));
     number(out, "filtered", Some(totals.filtered));
     out.extend_from_slice(b",\"lost\":{");
-    for (at, (name, value)) in totals.lost().into_iter().enumerate() {
+    for (at, (name, value)) in losses(&totals.lost).into_iter().enumerate() {
         if at > 0 {
             out.push(b',');
         }

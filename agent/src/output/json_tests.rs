@@ -1,5 +1,6 @@
 use super::*;
 use crate::exchange::{Incomplete, ProcessInfo};
+use crate::ledger::Lost;
 use crate::fixture::{curl, nginx, ok, server_conn, unanswered, unix_conn, v6_conn};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -76,13 +77,13 @@ fn queries_are_shown_only_if_allowed() {
 #[test]
 fn the_summary_line() {
     let mut out = Vec::new();
-    let totals = Totals {
+    let totals = Summary {
         seen: 1000,
         emitted: 990,
         filtered: 4,
-        ring_full: 3,
-        conn_evicted: 2,
-        decode: 1,
+        lost: Lost { ring_full: 3, conn_evicted: 2, decode: 1 },
+        in_flight: 5,
+        orphans: 6,
     };
     summary(&mut out, &totals);
     assert_eq!(

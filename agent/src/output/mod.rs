@@ -10,7 +10,10 @@ pub mod table;
 
 use std::io;
 
+use crate::cli::output::Format;
 use crate::exchange::Sink;
+use crate::ledger::{Lost, Summary};
+use query::QueryPolicy;
 use screen::{Colour, Screen};
 
 /// A sink that writes to a file or terminal.
@@ -24,61 +27,65 @@ pub trait Report: Sink {
     /// Writing failed, now or since the last call.
     fn flush(&mut self) -> io::Result<()>;
 
+    /// Writes text for people, where the output is for people.
+    ///
+    /// # Errors
+    /// As [`Self::flush`].
+    fn note(&mut self, text: &str) -> io::Result<()>;
+
     /// Writes the last lines, then flushes.
     ///
     /// # Errors
     /// As [`Self::flush`].
-    fn finish(&mut self, totals: &Totals) -> io::Result<()>;
+    fn finish(&mut self, summary: &Summary) -> io::Result<()>;
 }
 
-/// The ledger in figures: every request is in one of them.
-/// `seen == emitted + filtered +` the sum of [`Totals::lost`].
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Totals {
-    /// Requests that ended while the agent was there.
-    pub seen: u64,
-    /// Requests given to the sinks.
-    pub emitted: u64,
-    /// Requests kept back by filters.
-    pub filtered: u64,
-    /// Requests lost because the ring buffer was full.
-    pub ring_full: u64,
-    /// Requests lost because the connection table was full.
-    pub conn_evicted: u64,
-    /// Requests lost because their records made no sense.
-    pub decode: u64,
-}
-
-impl Totals {
-    /// Losses by reason.
-    #[must_use]
-    pub const fn lost(&self) -> [(&'static str, u64); 3] {
-        [
-            ("ring_full", self.ring_full),
-            ("conn_evicted", self.conn_evicted),
-            ("decode", self.decode),
-        ]
-    }
+/// Losses by reason, with the names they have in all output.
+#[must_use]
+pub const fn losses(lost: &Lost) -> [(&'static str, u64); 3] {
+    [
+        ("ring_full", lost.ring_full),
+        ("conn_evicted", lost.conn_evicted),
+        ("decode", lost.decode),
+    ]
 }
 
 /// The ledger as one line for people.
 #[must_use]
-pub fn ledger_line(totals: &Totals, screen: &Screen) -> String {
-    let lost: u64 = totals.lost().iter().map(|(_, count)| count).sum();
-    let (bold, plain) = (screen.paint(Colour::Bold), screen.plain());
-    let mut line = format!(
-        "{bold}{} seen = {} shown + {} filtered + {} lost{plain}",
-        totals.seen, totals.emitted, totals.filtered, lost
-    );
+pub fn ledger_line(summary: &Summary, screen: &Screen) -> String {
+    let (bold, red, plain) =
+        (screen.paint(Colour::Bold), screen.paint(Colour::Red), screen.plain());
+    let Summary { seen, emitted, filtered, .. } = summary;
+    let lost = summary.lost.total();
+    let mut line =
+        format!("{bold}{seen} seen = {emitted} shown + {filtered} filtered + {lost} lost{plain}");
     if lost > 0 {
-        let red = screen.paint(Colour::Red);
-        let reasons: Vec<String> = totals
-            .lost()
+        let reasons: Vec<String> = losses(&summary.lost)
             .into_iter()
             .filter(|(_, count)| *count > 0)
             .map(|(reason, count)| format!("{reason} {count}"))
             .collect();
         line.push_str(&format!(" ({red}{}{plain})", reasons.join(", ")));
     }
+    if !summary.balanced() {
+        line.push_str(&format!(", {red}which does not add up: please report this{plain}"));
+    }
+    for (count, what) in [
+        (summary.in_flight, "still under way"),
+        (summary.orphans, "answers to requests from before"),
+    ] {
+        if count > 0 {
+            line.push_str(&format!("; {count} {what}"));
+        }
+    }
     line
+}
+
+/// Opens standard output for requests.
+#[must_use]
+pub fn stdout(format: Format, query: QueryPolicy, screen: Screen) -> Box<dyn Report> {
+    match format {
+        Format::Table => Box::new(table::Table::new(io::stdout(), screen, query)),
+        Format::Json => Box::new(json::JsonLines::new(io::stdout(), query)),
+    }
 }

@@ -29,7 +29,8 @@ mod tests {
     use super::*;
     use crate::fixture::{curl, nginx, ok, server_conn, unanswered, unix_conn};
     use crate::output::query::QueryPolicy;
-    use crate::output::{Totals, json};
+    use crate::ledger::Summary;
+    use crate::output::json;
     use serde_json::Value;
 
     fn validator(name: &str) -> jsonschema::Validator {
@@ -52,7 +53,7 @@ mod tests {
 
     fn summary() -> Value {
         let mut out = Vec::new();
-        json::summary(&mut out, &Totals::default());
+        json::summary(&mut out, &Summary::default());
         serde_json::from_slice(&out).unwrap()
     }
 

@@ -11,8 +11,9 @@ use std::fmt::{self, Write as _};
 use std::io::{self, Write};
 
 use super::screen::{Colour, Screen};
-use super::{Report, Totals, json, query::QueryPolicy};
+use super::{Report, json, query::QueryPolicy};
 use crate::exchange::{Endpoint, Exchange, Side, Sink};
+use crate::ledger::Summary;
 use crate::text::cell::Cell;
 use crate::text::duration::ShortDuration;
 use crate::text::size::ShortSize;
@@ -253,8 +254,13 @@ impl<W: Write> Report for Table<W> {
         self.error.take().map_or(Ok(()), Err)
     }
 
-    fn finish(&mut self, totals: &Totals) -> io::Result<()> {
-        let _ = writeln!(self.lines, "{}", super::ledger_line(totals, &self.screen));
+    fn note(&mut self, text: &str) -> io::Result<()> {
+        self.lines.extend_from_slice(text.as_bytes());
+        self.flush()
+    }
+
+    fn finish(&mut self, summary: &Summary) -> io::Result<()> {
+        let _ = writeln!(self.lines, "{}", super::ledger_line(summary, &self.screen));
         self.flush()
     }
 }

@@ -1,5 +1,6 @@
 use super::*;
 use crate::exchange::Incomplete;
+use crate::ledger::Lost;
 use crate::fixture::{curl, nginx, ok, server_conn, unanswered, unix_conn, v6_conn};
 
 /// The table of four different exchanges.
@@ -23,12 +24,13 @@ fn table(screen: Screen, query: QueryPolicy) -> String {
     hostile.status = None;
     hostile.incomplete = Incomplete::FRAMING_LOST;
     table.exchange(&hostile);
-    let totals = Totals {
+    let totals = Summary {
         seen: 7,
         emitted: 4,
         filtered: 1,
-        ring_full: 2,
-        ..Totals::default()
+        lost: Lost { ring_full: 2, ..Lost::default() },
+        in_flight: 3,
+        orphans: 0,
     };
     table.finish(&totals).unwrap();
     String::from_utf8(table.out).unwrap()
