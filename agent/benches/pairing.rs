@@ -13,9 +13,12 @@ use remora::clock::Offset;
 use remora::conn::{Limits, Pipeline, Processes, from_record};
 use remora::exchange::{Exchange, ProcessInfo, Sink};
 use remora::proto::http1::Request;
+use remora::recording::{Header, Recorder, Recording};
+use remora::replay::Replay;
 use remora::span::ids::Seed;
 use remora_common::record;
 use std::hint::black_box;
+use std::path::Path;
 
 struct Look;
 
@@ -64,6 +67,39 @@ fn pairing(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// A recording in memory: frames, checksums and pairing.
+fn replay(criterion: &mut Criterion) {
+    let (seed, clock, host) = (Seed([1, 2]), Offset(0), Default::default());
+    let header = Header {
+        agent: String::new(),
+        seed,
+        clock,
+        host,
+    };
+    let records = stream::keep_alive(100, 2_000);
+    let path = Path::new("bench");
+    let Ok(mut recorder) = Recorder::new(Vec::new(), path, &header) else {
+        return;
+    };
+    for record in &records {
+        let _ = recorder.record(record, None);
+    }
+    let Ok(file) = recorder.finish(&Default::default()) else {
+        return;
+    };
+    let mut group = criterion.benchmark_group("replay");
+    group.throughput(Throughput::Elements(records.len() as u64));
+    group.bench_function("keep_alive/100", |bencher| {
+        bencher.iter(|| {
+            let recording = Recording::new(&file[..], path).ok()?;
+            Replay::new(recording, Limits::default())
+                .run(&mut Look)
+                .ok()
+        });
+    });
+    group.finish();
+}
+
 fn heads(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("head");
     for (name, head) in [("curl", stream::GET), ("browser", BROWSER)] {
@@ -78,6 +114,6 @@ fn heads(criterion: &mut Criterion) {
 criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(20);
-    targets = pairing, heads
+    targets = pairing, replay, heads
 }
 criterion_main!(benches);

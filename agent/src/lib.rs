@@ -6,6 +6,8 @@ pub mod exchange;
 pub mod ingest;
 pub mod ledger;
 pub mod proto;
+pub mod recording;
+pub mod replay;
 pub mod span;
 
 #[cfg(test)]
