@@ -1,3 +1,5 @@
 //! Remora: zero-instrumentation tracing of HTTP requests on a Linux host.
 
 pub mod exchange;
+pub mod export;
+pub mod span;

@@ -1,0 +1,4 @@
+//! Export: spans as bytes, and their way to a gateway, against real receivers.
+
+mod encode;
+mod sample;
