@@ -3,6 +3,7 @@
 //! [`raw`] collects what was given and where, [`resolved`] says what it means. All
 //! mistakes are reported at once.
 
+pub mod otel;
 pub mod raw;
 pub mod resolved;
 pub mod rule;
