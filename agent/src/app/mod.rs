@@ -5,7 +5,9 @@ mod child;
 mod live;
 mod names;
 mod outlet;
+mod redacting;
 mod replay;
+mod run;
 mod trace;
 
 use std::io::{self, Write};
@@ -28,6 +30,7 @@ pub fn execute(invocation: Invocation) -> Result<u8, Failure> {
         Invocation::Print(text) => print(&text),
         Invocation::Trace(trace) => trace::run(trace),
         Invocation::Replay(replay) => replay::run(replay),
+        Invocation::Run(run) => run::run(run),
         Invocation::DemoService(args) => done(demo::service::run(&args)),
         Invocation::DemoClient(args) => done(demo::client::run(&args)),
         _ => Err(Failure::failed("not in this build")),

@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::settings::SettingsArgs;
+use crate::config::otel::OtelSettings;
 use crate::config::resolved::Config;
 use crate::exit::Failure;
 
@@ -29,15 +30,17 @@ pub struct RunArgs {
 pub struct Run {
     /// Settings.
     pub config: Config,
+    /// What the standard variables say.
+    pub otel: OtelSettings,
 }
 
 impl RunArgs {
     /// Adds settings.
     ///
     /// # Errors
-    /// Mistakes in the settings.
+    /// All mistakes in settings and standard variables.
     pub fn resolve(self, env: &[(String, String)]) -> Result<Run, Failure> {
-        let config = self.settings.resolve(env)?;
-        Ok(Run { config })
+        let (config, otel) = self.settings.resolve_with_otel(env)?;
+        Ok(Run { config, otel })
     }
 }

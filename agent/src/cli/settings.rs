@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::config::otel::OtelSettings;
 use crate::config::{self, resolved::Config};
 use crate::exit::Failure;
 
@@ -29,14 +30,29 @@ impl SettingsArgs {
     /// # Errors
     /// All mistakes, with [`crate::exit::Exit::Config`].
     pub fn resolve(self, env: &[(String, String)]) -> Result<Config, Failure> {
-        let flags: Vec<(&str, String)> = [
-            ("capture_head_bytes", self.capture_head_bytes),
-            ("ring_bytes", self.ring_bytes),
+        Config::load(self.config.as_deref(), &self.flags(), env)
+            .map_err(|mistakes| config::failure(&mistakes))
+    }
+
+    /// The same with the standard variables of OpenTelemetry.
+    ///
+    /// # Errors
+    /// All mistakes in both.
+    pub fn resolve_with_otel(
+        self,
+        env: &[(String, String)],
+    ) -> Result<(Config, OtelSettings), Failure> {
+        Config::load_with_otel(self.config.as_deref(), &self.flags(), env)
+            .map_err(|mistakes| config::failure(&mistakes))
+    }
+
+    fn flags(&self) -> Vec<(&'static str, String)> {
+        [
+            ("capture_head_bytes", &self.capture_head_bytes),
+            ("ring_bytes", &self.ring_bytes),
         ]
         .into_iter()
-        .filter_map(|(key, value)| Some((key, value?)))
-        .collect();
-        Config::load(self.config.as_deref(), &flags, env)
-            .map_err(|mistakes| config::failure(&mistakes))
+        .filter_map(|(key, value)| Some((key, value.clone()?)))
+        .collect()
     }
 }

@@ -87,6 +87,12 @@ impl Raw {
         self.otel.get(variable)?.values.first().map(String::as_str)
     }
 
+    /// Where the value of a standard variable comes from.
+    #[must_use]
+    pub fn otel_origin(&self, variable: &str) -> Option<&str> {
+        self.otel.get(variable).map(|given| given.origin.as_str())
+    }
+
     fn read_env(&mut self, env: &[(String, String)], mistakes: &mut Vec<Mistake>) {
         for (name, value) in env {
             // The specification says so of its variables, and we do of ours.

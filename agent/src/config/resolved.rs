@@ -4,6 +4,7 @@ use std::path::Path;
 
 use remora_common::config::HEAD_BYTES;
 
+use super::otel::OtelSettings;
 use super::raw::{Given, Raw};
 use super::rule::{Rule, Rules};
 use super::{Mistake, did_you_mean};
@@ -36,8 +37,6 @@ pub struct Config {
     pub service_names: Vec<(String, String)>,
     /// `log`: level of the agent's own log.
     pub log: String,
-    /// Where the standard `OTEL_*` variables are looked up.
-    pub raw: Raw,
 }
 
 impl Config {
@@ -52,7 +51,7 @@ impl Config {
     ) -> Result<Self, Vec<Mistake>> {
         let mut mistakes = Vec::new();
         let raw = Raw::collect(file, flags, env, &mut mistakes);
-        let config = Self::resolve(raw, &mut mistakes);
+        let config = Self::resolve(&raw, &mut mistakes);
         if mistakes.is_empty() {
             Ok(config)
         } else {
@@ -60,9 +59,35 @@ impl Config {
         }
     }
 
+    /// The same with the standard variables, which may also be keys of the file.
+    ///
+    /// # Errors
+    /// All mistakes in both.
+    pub fn load_with_otel(
+        file: Option<&Path>,
+        flags: &[(&str, String)],
+        env: &[(String, String)],
+    ) -> Result<(Self, OtelSettings), Vec<Mistake>> {
+        let mut mistakes = Vec::new();
+        let raw = Raw::collect(file, flags, env, &mut mistakes);
+        let otel = OtelSettings::resolve(|name| raw.otel(name).map(str::to_owned));
+        let origin = |name: &str| raw.otel_origin(name).unwrap_or(name).to_owned();
+        let otel = otel.map_err(|wrong| {
+            mistakes.extend(wrong.into_iter().map(|wrong| {
+                let problem = format!("{}: {}; {}", wrong.value, wrong.problem, wrong.fix);
+                Mistake::new(origin(&wrong.name), problem)
+            }));
+        });
+        let config = Self::resolve(&raw, &mut mistakes);
+        match otel {
+            Ok(otel) if mistakes.is_empty() => Ok((config, otel)),
+            _ => Err(mistakes),
+        }
+    }
+
     /// Turns texts into values. Where one is wrong, the default takes its place and
     /// the mistake is noted.
-    fn resolve(raw: Raw, mistakes: &mut Vec<Mistake>) -> Self {
+    fn resolve(raw: &Raw, mistakes: &mut Vec<Mistake>) -> Self {
         let mut number = |key: &str, (min, default, max): (u32, u32, u32)| {
             let Some(given) = raw.get(key) else {
                 return default;
@@ -96,7 +121,6 @@ impl Config {
             query: query(raw.get("query_allow")),
             service_names: service_names(raw.get("service_names"), mistakes),
             log: level(raw.get("log"), mistakes),
-            raw,
         }
     }
 }

@@ -102,10 +102,24 @@ fn lists_look_the_same_from_file_and_environment() {
 fn standard_variables_come_from_environment_then_file() {
     let file = file("otel_service_name: from-file\notel_bsp_max_queue_size: 4096\n");
     let env = env(&[("OTEL_SERVICE_NAME", "from-env")]);
-    let config = Config::load(Some(file.path()), &[], &env).unwrap();
-    assert_eq!(config.raw.otel("OTEL_SERVICE_NAME"), Some("from-env"));
-    assert_eq!(config.raw.otel("OTEL_BSP_MAX_QUEUE_SIZE"), Some("4096"));
-    assert_eq!(config.raw.otel("OTEL_EXPORTER_OTLP_ENDPOINT"), None);
+    let (_, otel) = Config::load_with_otel(Some(file.path()), &[], &env).unwrap();
+    assert_eq!(otel.service_name.as_deref(), Some("from-env"));
+    assert_eq!(otel.batch.queue_spans, 4096);
+    let raw = Raw::collect(Some(file.path()), &[], &env, &mut Vec::new());
+    assert_eq!(raw.otel("OTEL_EXPORTER_OTLP_ENDPOINT"), None);
+}
+
+#[test]
+fn mistakes_in_standard_variables_are_among_all_others() {
+    let file = file("otel_bsp_max_queue_size: many\nring_bytes: 5\n");
+    let env = env(&[("OTEL_EXPORTER_OTLP_PROTOCOL", "morse")]);
+    let mistakes = Config::load_with_otel(Some(file.path()), &[], &env).unwrap_err();
+    let text = failure(&mistakes).to_string();
+    for part in [": otel_bsp_max_queue_size: many: ", "ring_bytes: 5 is", "OTEL_EXPORTER_OTLP_PROTOCOL: morse: "] {
+        assert!(text.contains(part), "{part} is not in {text}");
+    }
+    // Without exporting, they are nobody's business.
+    Config::load(None, &[], &env).unwrap();
 }
 
 #[test]

@@ -58,7 +58,7 @@ pub fn ledger_line(summary: &Summary, screen: &Screen) -> String {
     let Summary { seen, emitted, filtered, .. } = summary;
     let lost = summary.lost.total();
     let mut line =
-        format!("{bold}{seen} seen = {emitted} shown + {filtered} filtered + {lost} lost{plain}");
+        format!("{bold}{seen} seen = {emitted} reported + {filtered} filtered + {lost} lost{plain}");
     if lost > 0 {
         let reasons: Vec<String> = losses(&summary.lost)
             .into_iter()
