@@ -18,6 +18,9 @@ pub const CLOSED: &str = "connection_closed";
 ///
 /// May complete the body sizes in `pending`.
 pub(super) fn resolve(pending: &mut Pending, close: &Close, last: bool) -> Option<End> {
+    if close.lost & 1 << (pending.index % 64) != 0 {
+        return None;
+    }
     let mut incomplete = Incomplete::NONE;
     if close.reason == close_reason::FRAMING_LOST {
         incomplete.insert(Incomplete::FRAMING_LOST);
@@ -73,9 +76,10 @@ pub(super) fn resolve(pending: &mut Pending, close: &Close, last: bool) -> Optio
     }
 }
 
-/// Requests that were in flight, as the kernel tells it.
+/// Requests that were in flight and that the kernel did not count as lost.
 pub(super) fn in_flight(close: &Close) -> u64 {
-    u64::from(close.request_index.saturating_sub(close.response_index))
+    let begun = u64::from(close.request_index.saturating_sub(close.response_index));
+    begun.saturating_sub(u64::from(close.lost.count_ones()))
 }
 
 /// If the connection lives on, but can no longer be followed, then whether its

@@ -145,6 +145,7 @@ pub fn close_record(conn: u64, request_index: u32, response_index: u32) -> Close
         request_body: 0,
         response_body: 0,
         response_last: 0,
+        lost: 0,
         request_index,
         response_index,
         errno: 0,

@@ -48,15 +48,35 @@ fn what_the_kernel_lost_and_counted_is_dropped_without_a_word() {
 }
 
 #[test]
-fn a_response_whose_beginning_was_lost_leaves_its_request_to_the_kernels_count() {
+fn requests_that_the_kernel_names_as_lost_are_not_reported() {
+    let mut records = vec![stream::server(7)];
+    for index in 0..70 {
+        records.push(stream::message(7, index, Part::request(GET)));
+    }
+    for index in 0..66 {
+        records.push(stream::message(7, index, Part::response(OK)));
+    }
+    let mut close = stream::close_record(7, 70, 66);
+    close.lost = 1 << (67 % 64) | 1 << (69 % 64);
+    records.push(close.as_bytes().to_vec());
+    let (seen, pipeline) = run(&records);
+    let ids: Vec<_> = seen[66..].iter().map(|seen| seen.span_id).collect();
+    assert_eq!(ids, [66, 68].map(|index| Seed([1, 2]).span_id(7, index)));
+    let ledger = pipeline.ledger();
+    assert_eq!((ledger.decode, ledger.evicted), (0, 0));
+}
+
+#[test]
+fn a_response_whose_beginning_could_not_be_decoded_is_lost_once() {
     let mut close = stream::close_record(7, 1, 0);
     close.response_open = 1;
-    let records = [
+    let (seen, pipeline) = run([
         stream::server(7),
         stream::message(7, 0, Part::request(GET)),
+        stream::message(7, 0, Part::response(OK).flags(START))[..50].to_vec(),
         close.as_bytes().to_vec(),
-    ];
-    assert!(run(records).0.is_empty());
+    ]);
+    assert_eq!((seen.len(), pipeline.ledger().decode), (0, 1));
 }
 
 #[test]
@@ -121,6 +141,11 @@ fn requests_of_an_unknown_connection_are_counted_when_they_end() {
         stream::close(7, 3, 2),
     ]);
     assert_eq!((seen.len(), pipeline.ledger().decode), (0, 3));
+    // What the kernel has counted of them is not counted again.
+    let mut close = stream::close_record(8, 3, 1);
+    close.lost = 2;
+    let (_, pipeline) = run([vec![0], close.as_bytes().to_vec()]);
+    assert_eq!(pipeline.ledger().decode, 1 + 1);
     // Nothing but the end of a connection that the kernel could not announce: it has
     // counted what was in flight.
     let (_, pipeline) = run([stream::close(7, 3, 2)]);
