@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use aya::maps::{MapData, PerCpuArray, ProgramArray, RingBuf};
 use aya::programs::RawTracePoint;
+use aya::programs::raw_trace_point::RawTracePointLinkId;
 use aya::{Ebpf, EbpfLoader};
 use remora_common::config::{Config, HEAD_BYTES};
 use remora_common::counters::COUNT;
@@ -83,6 +84,7 @@ pub struct Capture {
     ebpf: Ebpf,
     ring: RingBuf<MapData>,
     counters: PerCpuArray<MapData, u64>,
+    links: Vec<(&'static str, RawTracePointLinkId)>,
     // A program array is emptied when userspace lets go of it.
     _stages: ProgramArray<MapData>,
 }
@@ -158,8 +160,22 @@ impl Capture {
 
     fn attach(&mut self) -> Result<(), CaptureError> {
         for (name, hook) in HOOKS {
-            program(&mut self.ebpf, name)?
+            let link = program(&mut self.ebpf, name)?
                 .attach(hook)
+                .map_err(|e| CaptureError::from_program(name, e))?;
+            self.links.push((name, link));
+        }
+        Ok(())
+    }
+
+    /// Detaches the programs. Records and counters can still be read.
+    ///
+    /// # Errors
+    /// Those of the system calls that detach.
+    pub fn stop(&mut self) -> Result<(), CaptureError> {
+        while let Some((name, link)) = self.links.pop() {
+            program(&mut self.ebpf, name)?
+                .detach(link)
                 .map_err(|e| CaptureError::from_program(name, e))?;
         }
         Ok(())
