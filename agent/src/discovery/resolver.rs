@@ -5,6 +5,7 @@ use rustc_hash::FxHashMap;
 
 use super::procfs::{ProcDir, Stat, suspended_ns};
 use super::{container, environment, service};
+use crate::conn::{Processes, from_record};
 use crate::exchange::ProcessInfo;
 
 /// Bytes read of a file of a process: environments can be megabytes.
@@ -32,28 +33,6 @@ impl ProcessResolver {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
-    }
-
-    /// Describes the process that the kernel announced. [`ProcessInfo::id`] is 0: it is
-    /// given by whoever collects them. A process that is gone, or whose id belongs to a
-    /// later process by now, is described by the record alone.
-    pub fn resolve(&mut self, record: &record::Process) -> ProcessInfo {
-        let comm = until_nul(&record.comm);
-        self.live(record, &comm).unwrap_or_else(|| ProcessInfo {
-            id: 0,
-            tgid: record.tgid,
-            service: if comm.is_empty() {
-                "unknown_service".to_owned()
-            } else {
-                comm.clone()
-            },
-            comm,
-            executable: None,
-            service_namespace: None,
-            resource: Vec::new(),
-            container_id: None,
-            pod_uid: None,
-        })
     }
 
     fn live(&mut self, record: &record::Process, comm: &str) -> Option<ProcessInfo> {
@@ -175,12 +154,13 @@ fn package_name(json: &[u8]) -> Option<String> {
     package.name.filter(|name| !name.is_empty())
 }
 
-fn until_nul(comm: &[u8]) -> String {
-    let end = comm
-        .iter()
-        .position(|&byte| byte == 0)
-        .unwrap_or(comm.len());
-    String::from_utf8_lossy(&comm[..end]).into_owned()
+impl Processes for ProcessResolver {
+    /// A process that is gone, or whose id belongs to a later process by now, is
+    /// described by the record alone.
+    fn resolve(&mut self, record: &record::Process) -> ProcessInfo {
+        let known = from_record(record);
+        self.live(record, &known.comm).unwrap_or(known)
+    }
 }
 
 #[cfg(test)]
