@@ -61,7 +61,9 @@ fn encode(criterion: &mut Criterion) {
 fn send(criterion: &mut Criterion) {
     let address = sink_server();
     let mut group = criterion.benchmark_group("send");
-    group.sample_size(10).measurement_time(Duration::from_secs(5));
+    group
+        .sample_size(10)
+        .measurement_time(Duration::from_secs(5));
     for compression in ["none", "gzip"] {
         let samples = samples();
         let exchanges: Vec<_> = samples.iter().map(Sample::exchange).collect();
@@ -115,19 +117,29 @@ fn serve(mut stream: TcpStream) -> Option<()> {
     loop {
         let mut filled = 0;
         let head = loop {
-            let read = stream.read(buffer.get_mut(filled..)?).ok().filter(|read| *read > 0)?;
+            let read = stream
+                .read(buffer.get_mut(filled..)?)
+                .ok()
+                .filter(|read| *read > 0)?;
             filled += read;
-            if let Some(end) = buffer[..filled].windows(4).position(|end| end == b"\r\n\r\n") {
+            if let Some(end) = buffer[..filled]
+                .windows(4)
+                .position(|end| end == b"\r\n\r\n")
+            {
                 break end + 4;
             }
         };
-        let text = std::str::from_utf8(&buffer[..head]).ok()?.to_ascii_lowercase();
+        let text = std::str::from_utf8(&buffer[..head])
+            .ok()?
+            .to_ascii_lowercase();
         let length = text.split("content-length: ").nth(1)?.split('\r').next()?;
         let mut left = length.parse::<usize>().ok()?.checked_sub(filled - head)?;
         while left > 0 {
             left -= stream.read(&mut buffer).ok().filter(|read| *read > 0)?;
         }
-        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").ok()?;
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+            .ok()?;
     }
 }
 
