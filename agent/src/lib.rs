@@ -5,3 +5,4 @@ pub mod exchange;
 pub mod export;
 pub mod queue;
 pub mod span;
+pub mod telemetry;
