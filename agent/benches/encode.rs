@@ -1,5 +1,11 @@
 //! What a span costs: encoding it, handing it to the queue, and sending it to a gateway on
 //! the same host that reads and forgets.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test panics when something is wrong"
+)]
 
 #[path = "../tests/export/sample.rs"]
 mod sample;

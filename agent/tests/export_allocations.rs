@@ -1,4 +1,10 @@
 //! Encoding a span allocates nothing once the buffers have grown.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test panics when something is wrong"
+)]
 
 #[path = "export/sample.rs"]
 mod sample;

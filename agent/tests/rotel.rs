@@ -3,6 +3,12 @@
 //!
 //! Needs its binary (`pip install rotel`; the wheel holds it as `rotel/rotel-agent`):
 //! `REMORA_TEST_ROTEL=/path/to/rotel-agent cargo test --test rotel`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test panics when something is wrong"
+)]
 
 #[path = "export/receiver.rs"]
 #[allow(dead_code, reason = "the other half of it is for the export tests")]

@@ -1,4 +1,10 @@
 //! The agent's own endpoint, asked by a client that writes bytes.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test panics when something is wrong"
+)]
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -113,18 +119,18 @@ fn other_requests() {
 #[test]
 fn idle_connections_do_not_lock_others_out_for_long() {
     let (server, _agent) = start();
-    let idle: Vec<_> = (0..40)
+    let idle: Vec<_> = (0..16)
         .map(|_| TcpStream::connect(server.address()).unwrap())
         .collect();
+    // All slots are taken; after five seconds they are taken back.
     let begin = Instant::now();
-    // 40 idle ones in rounds of 16, five seconds each at most, are too many to wait for;
-    // those that leave make room at once.
-    drop(idle);
     assert!(get(server.address(), "/healthz").starts_with("HTTP/1.1 200 "));
-    assert!(begin.elapsed() < Duration::from_secs(4));
-    let held = TcpStream::connect(server.address()).unwrap();
-    drop(server);
-    drop(held);
+    let waited = begin.elapsed();
+    assert!(
+        waited > Duration::from_secs(4) && waited < Duration::from_secs(7),
+        "{waited:?}"
+    );
+    drop(idle);
 }
 
 #[test]
