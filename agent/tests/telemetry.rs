@@ -112,6 +112,8 @@ fn other_requests() {
         "{head}"
     );
     assert!(ask(address, b"\x00\x01\x02\r\n\r\n").starts_with("HTTP/1.1 400 "));
+    assert!(ask(address, b"GET /healthz HTTP/2.0\r\n\r\n").starts_with("HTTP/1.1 400 "));
+    assert!(ask(address, b"GET /healthz\r\n\r\n").starts_with("HTTP/1.1 400 "));
     let long = vec![b'x'; 9000];
     assert!(ask(address, &long).starts_with("HTTP/1.1 400 "));
 }

@@ -149,14 +149,23 @@ async fn connection(mut stream: TcpStream, status: &dyn Status) -> io::Result<()
 }
 
 fn answer(request: &[u8], status: &dyn Status) -> String {
-    let mut headers = [httparse::EMPTY_HEADER; 64];
-    let mut parsed = httparse::Request::new(&mut headers);
-    if !matches!(parsed.parse(request), Ok(httparse::Status::Complete(_))) {
+    // The request line is all that matters (RFC 9112, section 3).
+    let line = request
+        .split(|byte| *byte == b'\r')
+        .next()
+        .unwrap_or_default();
+    let mut words = std::str::from_utf8(line).unwrap_or_default().split(' ');
+    let (Some(method), Some(target), Some(version), None) =
+        (words.next(), words.next(), words.next(), words.next())
+    else {
+        return plain("400 Bad Request", "bad request\n");
+    };
+    if !version.starts_with("HTTP/1.") {
         return plain("400 Bad Request", "bad request\n");
     }
-    let head_only = match parsed.method {
-        Some("GET") => false,
-        Some("HEAD") => true,
+    let head_only = match method {
+        "GET" => false,
+        "HEAD" => true,
         _ => {
             return plain(
                 "405 Method Not Allowed\r\nAllow: GET, HEAD",
@@ -164,7 +173,6 @@ fn answer(request: &[u8], status: &dyn Status) -> String {
             );
         }
     };
-    let target = parsed.path.unwrap_or_default();
     let response = match target.split('?').next().unwrap_or_default() {
         "/healthz" => plain("200 OK", "ok\n"),
         "/readyz" => match status.ready() {
