@@ -2,6 +2,7 @@
 //! pairing stage, and sinks.
 
 mod child;
+mod demo;
 mod live;
 mod names;
 mod outlet;
@@ -15,7 +16,7 @@ use std::io::{self, Write};
 use crate::cli::Invocation;
 use crate::config::resolved::Config;
 use crate::conn::{Processes, from_record};
-use crate::demo;
+use crate::demo::{client, service};
 use crate::exchange::ProcessInfo;
 use crate::exit::{Exit, Failure};
 use names::Renamed;
@@ -31,9 +32,10 @@ pub fn execute(invocation: Invocation) -> Result<u8, Failure> {
         Invocation::Trace(trace) => trace::run(trace),
         Invocation::Replay(replay) => replay::run(replay),
         Invocation::Run(run) => run::run(run),
-        Invocation::DemoService(args) => done(demo::service::run(&args)),
-        Invocation::DemoClient(args) => done(demo::client::run(&args)),
-        _ => Err(Failure::failed("not in this build")),
+        Invocation::DemoService(args) => done(service::run(&args)),
+        Invocation::DemoClient(args) => done(client::run(&args)),
+        Invocation::Demo(demo) => demo::run(&demo),
+        Invocation::Doctor(_) => Err(Failure::failed("not in this build")),
     }
 }
 
