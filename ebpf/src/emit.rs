@@ -4,6 +4,7 @@ use aya_ebpf::helpers::{
     bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_smp_processor_id, bpf_ktime_get_ns,
 };
 use remora_common::counters::Counter;
+use remora_common::http1::Stream;
 use remora_common::record::{
     self, Header, Kind, ProcessExit, conn_flags, family, message_flags, role,
 };
@@ -51,14 +52,10 @@ unsafe fn bytes_of<'a, T>(record: *const T, len: usize) -> &'a [u8] {
 /// # Safety
 /// All pointers are valid map values.
 #[inline(always)]
-pub unsafe fn message(task: *mut Task, conn: *mut Conn, request: bool, end: u16) -> bool {
+pub unsafe fn message(task: *mut Task, conn: *mut Conn, stream: *mut Stream, end: u16) -> bool {
     // SAFETY: promised by the caller, for the whole function.
     unsafe {
-        let stream = if request {
-            &raw mut (*conn).request
-        } else {
-            &raw mut (*conn).response
-        };
+        let request = (*stream).response == 0;
         let skip = (*task).staged_skip & 0x7f;
         let staged = (*task).staged & 0x3ff;
         let mut fresh = staged.saturating_sub(skip);

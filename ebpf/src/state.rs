@@ -41,6 +41,11 @@ pub struct Conn {
     pub response: Stream,
 }
 
+const _: () = assert!(
+    core::mem::offset_of!(Conn, response)
+        == core::mem::offset_of!(Conn, request) + size_of::<Stream>()
+);
+
 impl Conn {
     /// Requests begun so far.
     #[inline(always)]
@@ -118,4 +123,16 @@ pub struct Task {
     /// 1 if the connection could not be announced: the ring was full.
     pub refused: u8,
     pub reserved: [u8; 3],
+    /// Offset of the stream in the connection.
+    pub stream_at: u32,
+    /// What is being looked at: bytes in the window, those of them that were carried,
+    /// the first eight, what was found, and what was known before.
+    pub look_len: u32,
+    pub look_carried: u32,
+    pub look_first: u64,
+    pub look_event: u32,
+    pub look_flags: u32,
+    pub reserved2: u32,
+    /// Runs of the program that moves the connection on.
+    pub runs: u32,
 }

@@ -217,6 +217,7 @@ pub fn exit<C: EbpfContext>(ctx: &C, registers: u64, result: u64) -> Option<()> 
         (*task).direction = direction;
         (*task).staged = 0;
         (*task).pending = 0;
+        (*task).runs = 0;
         (*task).refused = 0;
         (*task).batch_left = 0;
         (*task).left = result;

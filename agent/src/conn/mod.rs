@@ -41,7 +41,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            conns: 1 << 17,
+            conns: 1 << 15,
             exchanges: 1 << 16,
             head_bytes: 32 << 20,
             processes: 1 << 14,

@@ -576,4 +576,6 @@ fn read_u32(bytes: &[u8], at: usize) -> Option<u32> {
 }
 
 #[cfg(test)]
+mod kernels;
+#[cfg(test)]
 mod tests;

@@ -68,7 +68,7 @@ pub mod likeness {
         while at < have {
             let byte = (low >> (8 * at)) & 0xff;
             if byte == 0x20 && at >= 2 {
-                return REQUEST;
+                return target_like(low, at, len);
             }
             // Letters; digits, '-' and '_' after the first.
             let letter = byte.wrapping_sub(0x41) < 26;
@@ -79,6 +79,21 @@ pub mod likeness {
             at += 1;
         }
         REQUEST
+    }
+
+    /// After the space at `at`: whether a request target follows (RFC 9112, section 3.2):
+    /// a path, `*`, or an absolute URI of scheme http(s). `CONNECT` takes an authority.
+    #[inline(always)]
+    const fn target_like(low: u64, at: u64, len: u64) -> u8 {
+        if at + 1 >= len || at + 1 >= 8 {
+            return REQUEST;
+        }
+        let next = (low >> (8 * (at + 1))) & 0xff;
+        if next == 0x2f || next == 0x2a || next | 0x20 == 0x68 {
+            REQUEST
+        } else {
+            NEITHER
+        }
     }
 
     /// The [`super::class`] of a request that begins with these eight bytes.
@@ -155,6 +170,7 @@ pub struct Stream {
 // SAFETY: `repr(C)`, integers only, no padding: size asserted below.
 unsafe impl Pod for Stream {}
 const _: () = assert!(size_of::<Stream>() == 80 + CARRY);
+const _: () = assert!(core::mem::offset_of!(Stream, carry) % 8 == 0);
 
 /// What one look at a window found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -250,15 +266,16 @@ impl Stream {
     /// Returns how many there are (at most [`CARRY`]).
     ///
     /// # Safety
-    /// `window` is writable for [`CARRY`] bytes.
+    /// `window` is writable for [`CARRY`] bytes and aligned to 8.
     #[inline(always)]
     pub unsafe fn restore_carry(&self, window: *mut u8) -> usize {
         let mut at = 0;
         while at < CARRY {
-            // SAFETY: `at + 8 <= CARRY`, promised by the caller for the window.
+            // SAFETY: `at + 8 <= CARRY`, promised by the caller for the window; `carry`
+            // is aligned because it lies behind multiples of 8 bytes (asserted below).
             unsafe {
-                let word = self.carry.as_ptr().add(at).cast::<u64>().read_unaligned();
-                window.add(at).cast::<u64>().write_unaligned(word);
+                let word = self.carry.as_ptr().cast::<u64>().add(at / 8).read();
+                window.cast::<u64>().add(at / 8).write(word);
             }
             at += 8;
         }
@@ -340,7 +357,7 @@ impl Stream {
         while i < CARRY {
             // SAFETY: `from < WINDOW` and SLACK >= CARRY bytes follow; `i + 8 <= CARRY`.
             unsafe {
-                let word = window.add(from + i).cast::<u64>().read_unaligned();
+                let word = load(window, from + i);
                 self.carry
                     .as_mut_ptr()
                     .add(i)
@@ -354,53 +371,68 @@ impl Stream {
     }
 
     /// Reads the digits of `Content-Length`. `false` if there are none or too many.
+    ///
+    /// Where the digits begin goes through memory and the number of digits is the loop's
+    /// own counter: otherwise the verifier follows every combination of the two.
     #[inline(always)]
     unsafe fn content_length(&mut self, window: *const u8) -> bool {
-        let from = (self.length_at as usize) & (WINDOW - 1);
-        let mut value = 0u64;
-        let mut digits = 0u32;
         let mut i = 0;
-        while i < 24 {
-            // SAFETY: `from < WINDOW`, and SLACK covers 24 bytes more.
-            let byte = unsafe { window.add(from + i).read() };
-            let digit = byte.wrapping_sub(b'0');
-            if digit < 10 {
-                value = value.wrapping_mul(10).wrapping_add(digit as u64);
-                digits += 1;
-            } else if digits > 0 || (byte != b' ' && byte != b'\t') {
+        while i < 4 {
+            let at = (self.length_at as usize) & (WINDOW - 1);
+            // SAFETY: `at < WINDOW`.
+            let byte = unsafe { window.add(at).read() };
+            if byte != b' ' && byte != b'\t' {
                 break;
             }
+            // SAFETY: a field of `self`.
+            unsafe { (&raw mut self.length_at).write_volatile(at as u32 + 1) };
             i += 1;
         }
-        self.length = value;
+        // SAFETY: a field of `self`.
+        let from = (unsafe { (&raw const self.length_at).read_volatile() } as usize) & (WINDOW - 1);
+        self.length = 0;
         self.has_length = 1;
-        // 10^18 bytes are more than any body; 19 digits still fit a u64.
-        digits > 0 && digits < 20
+        let mut digits = 0;
+        // 10^18 bytes are more than any body, and 19 digits still fit a `u64`.
+        while digits < 20 {
+            // SAFETY: `from < WINDOW`, and SLACK covers 20 bytes more.
+            let byte = unsafe { window.add(from + digits).read() };
+            let digit = byte.wrapping_sub(b'0');
+            if digit > 9 {
+                return digits > 0;
+            }
+            self.length = self.length.wrapping_mul(10).wrapping_add(digit as u64);
+            digits += 1;
+        }
+        false
     }
 
     /// Reads a chunk size (RFC 9112, section 7.1). Extensions are passed over.
     #[inline(always)]
     unsafe fn chunk_line(&mut self, window: *const u8) -> Event {
         let from = (self.line as usize) & (WINDOW - 1);
-        let mut size = 0u64;
-        let mut i = 0;
-        while i < 16 {
-            // SAFETY: `from < WINDOW`, and SLACK covers 16 bytes more.
-            let byte = unsafe { window.add(from + i).read() };
-            let low = byte | 0x20;
-            let digit = if byte.wrapping_sub(b'0') < 10 {
-                byte.wrapping_sub(b'0')
-            } else if low.wrapping_sub(b'a') < 6 {
-                low.wrapping_sub(b'a') + 10
+        self.remaining = 0;
+        let mut digits = 0;
+        while digits < 15 {
+            // SAFETY: `from < WINDOW`, and SLACK covers 15 bytes more.
+            let byte = unsafe { window.add(from + digits).read() };
+            let digit = byte.wrapping_sub(b'0');
+            let letter = (byte | 0x20).wrapping_sub(b'a');
+            let value = if digit < 10 {
+                digit
+            } else if letter < 6 {
+                letter + 10
             } else {
                 break;
             };
-            size = (size << 4) | digit as u64;
-            i += 1;
+            self.remaining = (self.remaining << 4) | value as u64;
+            digits += 1;
         }
-        if i == 0 || size > u64::MAX >> 4 {
+        if digits == 0 || digits == 15 {
             return Event::Bad;
         }
+        // SAFETY: a field of `self`. Volatile: forgets on which way it got its value.
+        let size = unsafe { (&raw const self.remaining).read_volatile() };
         if size == 0 {
             self.phase = phase::TRAILERS;
         } else {
@@ -408,6 +440,41 @@ impl Stream {
             self.phase = phase::CHUNK;
         }
         Event::Chunk
+    }
+
+    /// Reads a chunk size line or the empty line behind the last chunk, if it is whole
+    /// and plain and lies in the first `len` (at most 16) bytes, given as two words.
+    /// Returns how many bytes it took, and whether the message is complete with them;
+    /// 0 if the line needs [`Self::lines`].
+    #[inline(always)]
+    pub fn short_line(&mut self, low: u64, high: u64, len: u64) -> (u64, bool) {
+        const CR_LF: u64 = 0x0a0d;
+        if self.carry_len != 0 || self.long_line != 0 {
+            return (0, false);
+        }
+        if self.phase == phase::TRAILERS {
+            return if len >= 2 && low & 0xffff == CR_LF {
+                (2, true)
+            } else {
+                (0, false)
+            };
+        }
+        if self.phase != phase::CHUNK_LINE {
+            return (0, false);
+        }
+        let Some((size, digits)) = hex_line(low, high) else {
+            return (0, false);
+        };
+        if digits + 2 > len {
+            return (0, false);
+        }
+        if size == 0 {
+            self.phase = phase::TRAILERS;
+        } else {
+            self.remaining = size + 2;
+            self.phase = phase::CHUNK;
+        }
+        (digits + 2, false)
     }
 
     /// After [`Event::HeadEnd`]: what follows, given the [`class`] of the request.
@@ -477,5 +544,52 @@ impl Stream {
         (taken, false)
     }
 }
+
+/// The value and number of hexadecimal digits before a CR LF, for one to seven digits.
+/// Without branches: the verifier would follow each through every small step.
+#[inline(always)]
+const fn hex_line(low: u64, high: u64) -> Option<(u64, u64)> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x80 * ONES;
+    // The position of the first CR, as in `scan::first_lf`.
+    let x = low ^ (0x0d * ONES);
+    let hits = x.wrapping_sub(ONES) & !x & HIGH;
+    let lowest = (hits & hits.wrapping_neg()) >> 7;
+    let digits = lowest.wrapping_mul(0x0001_0203_0405_0607) >> 56;
+    let lf = if digits == 7 {
+        high & 0xff
+    } else {
+        (low >> (8 * ((digits + 1) & 7))) & 0xff
+    };
+    // The digits, moved up to the last byte, with zeros before them.
+    let shift = (8 * (8 - digits)) & 63;
+    let text = (low << shift) | ((0x30 * ONES) & !(u64::MAX << shift));
+    // At or above a bound, byte by byte; right for bytes below 0x80.
+    let lower = text | (0x20 * ONES);
+    let digit = (text | HIGH).wrapping_sub(0x30 * ONES) & !(text | HIGH).wrapping_sub(0x3a * ONES);
+    let letter =
+        (lower | HIGH).wrapping_sub(0x61 * ONES) & !(lower | HIGH).wrapping_sub(0x67 * ONES);
+    let good = (digit | letter) & !text & HIGH;
+    if hits == 0 || digits == 0 || lf != 0x0a || good != HIGH {
+        return None;
+    }
+    // Letters have bit 6 and are nine more than their low four bits say.
+    let nibbles = (text & (0x0f * ONES)) + 9 * ((text >> 6) & ONES);
+    let pairs = ((nibbles & 0x00ff_00ff_00ff_00ff) << 4) | ((nibbles >> 8) & 0x00ff_00ff_00ff_00ff);
+    let quads = ((pairs & 0x0000_ffff_0000_ffff) << 8) | ((pairs >> 16) & 0x0000_ffff_0000_ffff);
+    Some((((quads & 0xffff_ffff) << 16) | (quads >> 32), digits))
+}
+
+const _: () = assert!(matches!(
+    hex_line(u64::from_le_bytes(*b"1aF\r\nxyz"), 0),
+    Some((0x1af, 3))
+));
+const _: () = assert!(matches!(
+    hex_line(u64::from_le_bytes(*b"7654321\r"), 10),
+    Some((0x765_4321, 7))
+));
+const _: () = assert!(hex_line(u64::from_le_bytes(*b"1;F\r\nxyz"), 0).is_none());
+const _: () = assert!(hex_line(u64::from_le_bytes(*b"\r\nxyzxyz"), 0).is_none());
+const _: () = assert!(hex_line(u64::from_le_bytes(*b"12345678"), 0x0a0d).is_none());
 
 const _: () = assert!(WINDOW.is_power_of_two() && WINDOW_MAX + 8 == WINDOW);

@@ -22,7 +22,8 @@ pub(crate) fn drive(
         response: u8::from(response),
         ..Stream::REQUESTS
     };
-    let mut window = [0xaau8; WINDOW + SLACK];
+    let mut buffer = [0xaaaa_aaaa_aaaa_aaaau64; (WINDOW + SLACK) / 8];
+    let window = bytes_of(&mut buffer);
     let mut seen = Vec::new();
     let mut head = Vec::new();
     for piece in pieces {
@@ -32,7 +33,16 @@ pub(crate) fn drive(
             steps += 1;
             assert!(steps < 2 * piece.len() + 64, "no progress");
             let mut complete = false;
-            if stream.reads_lines() {
+            let mut words = [0u8; 16];
+            let len = rest.len().min(16);
+            words[..len].copy_from_slice(&rest[..len]);
+            let (low, high) = words.split_at(8);
+            let word = |half: &[u8]| u64::from_le_bytes(half.try_into().expect("eight bytes"));
+            let (short, end) = stream.short_line(word(low), word(high), len as u64);
+            if short != 0 {
+                rest = &rest[short as usize..];
+                complete = end;
+            } else if stream.reads_lines() {
                 let carried = unsafe { stream.restore_carry(window.as_mut_ptr()) };
                 let new = rest.len().min(WINDOW_MAX - carried);
                 window[carried..carried + new].copy_from_slice(&rest[..new]);
@@ -81,6 +91,10 @@ pub(crate) fn drive(
         }
     }
     Ok((seen, stream))
+}
+
+fn bytes_of(buffer: &mut [u64]) -> &mut [u8] {
+    unsafe { std::slice::from_raw_parts_mut(buffer.as_mut_ptr().cast(), buffer.len() * 8) }
 }
 
 fn split<'a>(bytes: &'a [u8], cuts: &[usize]) -> Vec<&'a [u8]> {
