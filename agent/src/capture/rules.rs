@@ -28,7 +28,7 @@ impl Verdict {
 /// What a rule names.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Rule {
-    /// A process, and the children it makes.
+    /// A process and the children it makes, whatever programs they run.
     Pid(u32),
     /// The file name of an executable. The kernel knows the first 15 bytes of it.
     Executable(String),
@@ -82,7 +82,7 @@ impl Rules {
         for (rule, verdict) in &self.list {
             let value = verdict.value();
             match rule {
-                Rule::Pid(pid) => set(ebpf, "RULES_PID", pid, value),
+                Rule::Pid(pid) => set(ebpf, "RULES_PID", pid, value | verdict::KEPT),
                 Rule::Port(port) => set(ebpf, "RULES_PORT", &u32::from(*port), value),
                 Rule::Cgroup(id) => set(ebpf, "RULES_CGROUP", id, value),
                 Rule::Executable(name) => {
