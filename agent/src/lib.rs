@@ -7,6 +7,7 @@ pub mod clock;
 pub mod config;
 pub mod conn;
 pub mod demo;
+pub mod discovery;
 pub mod exchange;
 pub mod exit;
 pub mod export;

@@ -3,6 +3,7 @@
 
 mod child;
 mod demo;
+mod doctor;
 mod live;
 mod names;
 mod outlet;
@@ -15,12 +16,10 @@ use std::io::{self, Write};
 
 use crate::cli::Invocation;
 use crate::config::resolved::Config;
-use crate::conn::{Processes, from_record};
 use crate::demo::{client, service};
-use crate::exchange::ProcessInfo;
+use crate::discovery::ProcessResolver;
 use crate::exit::{Exit, Failure};
 use names::Renamed;
-use remora_common::record;
 
 /// Does what is asked. Returns the exit code.
 ///
@@ -35,7 +34,7 @@ pub fn execute(invocation: Invocation) -> Result<u8, Failure> {
         Invocation::DemoService(args) => done(service::run(&args)),
         Invocation::DemoClient(args) => done(client::run(&args)),
         Invocation::Demo(demo) => demo::run(&demo),
-        Invocation::Doctor(_) => Err(Failure::failed("not in this build")),
+        Invocation::Doctor(doctor) => doctor::run(&doctor),
     }
 }
 
@@ -69,15 +68,6 @@ fn print(text: &str) -> Result<u8, Failure> {
 }
 
 /// Describes the processes of this host.
-fn processes(config: &Config) -> Renamed<impl Processes + use<>> {
-    Renamed::new(Announced, config.service_names.clone())
-}
-
-/// What the kernel says of a process.
-struct Announced;
-
-impl Processes for Announced {
-    fn resolve(&mut self, record: &record::Process) -> ProcessInfo {
-        from_record(record)
-    }
+fn processes(config: &Config) -> Renamed<ProcessResolver> {
+    Renamed::new(ProcessResolver::new(), config.service_names.clone())
 }
