@@ -17,7 +17,15 @@ const STAGES: [(&str, &[&str]); 7] = [
     // Words that every stage may use; they know nothing of the flow.
     (
         "vocabulary",
-        &["exchange", "exit", "text", "clock", "signal", "fixture"],
+        &[
+            "exchange",
+            "exit",
+            "text",
+            "clock",
+            "signal",
+            "span::ids",
+            "fixture",
+        ],
     ),
     // Bytes come in, live or from a recording, and become records.
     (
@@ -34,7 +42,7 @@ const STAGES: [(&str, &[&str]); 7] = [
         ],
     ),
     // Parsers and ids: called by the pairing stage, they do no I/O and know no clock.
-    ("proto", &["proto", "span::ids", "span::context"]),
+    ("proto", &["proto", "span::context"]),
     // Messages become exchanges.
     ("conn", &["conn", "replay", "process", "discovery"]),
     // Exchanges become spans.
