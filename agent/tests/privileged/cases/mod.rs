@@ -1,0 +1,4 @@
+//! The tests.
+
+mod ground_truth;
+mod matrix;
