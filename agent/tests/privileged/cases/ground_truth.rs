@@ -7,7 +7,13 @@ use crate::servers::{Server, apache, programs};
 
 fn check(server: &Server) {
     let plan = plan("truth", 3);
-    for client in [curl::kept, curl::fresh, clients::node, clients::python, clients::go] {
+    for client in [
+        curl::kept,
+        curl::fresh,
+        clients::node,
+        clients::python,
+        clients::go,
+    ] {
         let work = client(server.port, &plan);
         assert_eq!(work.done.len(), plan.len());
     }
@@ -19,7 +25,10 @@ fn servers_answer_all_clients() {
     let nginx = Nginx::start();
     check(&nginx.server);
     let url = format!("http://127.0.0.1:{}/hello/wrk", nginx.port());
-    assert_eq!(wrk::exactly(&url, 300, nginx.server.dir.path()).requests, 300);
+    assert_eq!(
+        wrk::exactly(&url, 300, nginx.server.dir.path()).requests,
+        300
+    );
     assert_eq!(nginx.log(375).len(), 375);
     check(&apache::start("event", ""));
     check(&apache::start("prefork", ""));

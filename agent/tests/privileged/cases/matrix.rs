@@ -93,7 +93,10 @@ fn nginx() {
     let uploads = CLIENTS.len() * ROUNDS;
     let (upstream, proxy) = report.both(nginx.upstream, uploads);
     for span in upstream.iter().chain(&proxy) {
-        assert_eq!((span.method.as_deref(), span.status), (Some("POST"), Some(200)));
+        assert_eq!(
+            (span.method.as_deref(), span.status),
+            (Some("POST"), Some(200))
+        );
         assert_eq!(span.response_body_bytes, Some(14));
         assert_eq!(span.comm, "nginx");
     }

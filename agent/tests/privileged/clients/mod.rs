@@ -27,7 +27,13 @@ pub(crate) fn node(port: u16, plan: &[Planned]) -> Work {
 /// Python's `requests`, four threads with a session each.
 pub(crate) fn python(port: u16, plan: &[Planned]) -> Work {
     let script = include_str!("../programs/client.py");
-    driver("client.py", script, Command::new(tools::python()), port, plan)
+    driver(
+        "client.py",
+        script,
+        Command::new(tools::python()),
+        port,
+        plan,
+    )
 }
 
 /// Go's net/http, four goroutines.

@@ -69,14 +69,22 @@ pub(crate) fn read_done(output: &str, plan: &[Planned]) -> Vec<Done> {
         .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}")))
         .collect();
     let by_path: HashMap<_, _> = done.iter().map(|d| (d.path.as_str(), d)).collect();
-    assert_eq!(done.len(), plan.len(), "the client did not make its requests");
+    assert_eq!(
+        done.len(),
+        plan.len(),
+        "the client did not make its requests"
+    );
     for planned in plan {
         let done = by_path[planned.path.as_str()];
         assert_eq!(
             (done.method.as_str(), done.sent),
             (planned.method, planned.body as u64)
         );
-        let status = if planned.path.starts_with("/missing/") { 404 } else { 200 };
+        let status = if planned.path.starts_with("/missing/") {
+            404
+        } else {
+            200
+        };
         assert_eq!(done.status, status, "{done:?}");
     }
     done
@@ -88,7 +96,10 @@ pub(crate) fn assert_spans(spans: &[&Request], done: &[Done], pids: &HashSet<u32
     for span in spans {
         let twice = by_path.insert(span.path(), span);
         assert!(twice.is_none(), "twice: {span:?}");
-        assert!(pids.is_empty() || pids.contains(&span.pid), "{pids:?}: {span:?}");
+        assert!(
+            pids.is_empty() || pids.contains(&span.pid),
+            "{pids:?}: {span:?}"
+        );
     }
     for done in done {
         let span = by_path
@@ -118,7 +129,11 @@ pub(crate) fn assert_span(span: &Request, done: &Done) {
     );
     assert_eq!(span.incomplete, [""; 0], "{span:?}");
     assert_eq!((&span.query, &span.route), (&None, &None), "{span:?}");
-    assert_eq!((&span.rpc_method, &span.grpc_status), (&None, &None), "{span:?}");
+    assert_eq!(
+        (&span.rpc_method, &span.grpc_status),
+        (&None, &None),
+        "{span:?}"
+    );
     let error = match (span.side, done.status) {
         (super::request::Side::Server, 500..) | (super::request::Side::Client, 400..) => {
             Some(done.status.to_string())

@@ -9,7 +9,7 @@ pub(crate) mod tools;
 pub(crate) mod trace;
 
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 /// How long anything may take before a test gives up.
@@ -62,12 +62,37 @@ pub(crate) fn wait_until<T>(what: &str, mut ready: impl FnMut() -> Option<T>) ->
     }
 }
 
-/// Returns from the test if it cannot run here; see [`privileged`].
+/// Tests share the host, except for those that need it alone.
+static HOST: RwLock<()> = RwLock::new(());
+
+/// Held by a test while it runs.
+#[expect(dead_code, reason = "held, never read")]
+pub(crate) enum Turn {
+    Shared(RwLockReadGuard<'static, ()>),
+    Alone(RwLockWriteGuard<'static, ()>),
+}
+
+/// Waits for a turn beside other tests.
+pub(crate) fn shared() -> Turn {
+    Turn::Shared(HOST.read().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Waits until no other test runs.
+pub(crate) fn alone() -> Turn {
+    Turn::Alone(HOST.write().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Returns from the test if it cannot run here (see [`privileged`]) and holds a turn
+/// until its end; with `alone`, no other test runs beside it.
 macro_rules! require_privilege {
     () => {
+        $crate::harness::require_privilege!(shared)
+    };
+    ($turn:ident) => {
         if !$crate::harness::privileged() {
             return;
         }
+        let _turn = $crate::harness::$turn();
     };
 }
 pub(crate) use require_privilege;

@@ -110,14 +110,6 @@ impl Spawned {
         });
     }
 
-    /// Waits until `path` exists.
-    pub(crate) fn wait_for_path(&mut self, path: &Path) {
-        wait_until(&path.display().to_string(), || {
-            self.check_alive();
-            path.exists().then_some(())
-        });
-    }
-
     fn check_alive(&mut self) {
         if let Some(status) = self.child.try_wait().unwrap() {
             self.reaped = true;

@@ -20,7 +20,6 @@ pub(crate) struct Raw {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
-    pub(crate) head: String,
     pub(crate) body: Vec<u8>,
 }
 
@@ -81,7 +80,6 @@ impl Raw {
         let body = self.take(len);
         Answer {
             status: head.split(' ').nth(1).unwrap().trim().parse().unwrap(),
-            head,
             body,
         }
     }

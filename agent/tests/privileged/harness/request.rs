@@ -80,11 +80,6 @@ impl Request {
         port_of(end) == Some(port)
     }
 
-    /// Port of this process's end.
-    pub(crate) fn local_port(&self) -> u16 {
-        port_of(&self.local).unwrap()
-    }
-
     /// Path, empty if unknown.
     pub(crate) fn path(&self) -> &str {
         self.path.as_deref().unwrap_or_default()

@@ -58,7 +58,9 @@ pub(crate) fn java(class: &str, source: &str) -> PathBuf {
 /// A file of `len` bytes, in the build directory.
 pub(crate) fn file_of(len: u64) -> PathBuf {
     let path = cache().join(format!("{len}.bin"));
-    let _guard = MAKING.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let _guard = MAKING
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner());
     if fs::metadata(&path).map(|meta| meta.len()).ok() != Some(len) {
         fs::create_dir_all(cache()).unwrap();
         File::create(&path).unwrap().set_len(len).unwrap();
@@ -75,7 +77,9 @@ fn make(name: &str, source: &str, build: impl FnOnce(&Path)) -> PathBuf {
     let mut hasher = DefaultHasher::new();
     source.hash(&mut hasher);
     let dir = cache().join(format!("{name}-{:016x}", hasher.finish()));
-    let _guard = MAKING.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let _guard = MAKING
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner());
     let done = dir.join(".done");
     if !done.exists() {
         let _ = fs::remove_dir_all(&dir);

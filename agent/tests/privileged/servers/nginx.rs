@@ -38,7 +38,11 @@ impl Nginx {
     pub(crate) fn with(extra: &str) -> Self {
         let upstream = free_port();
         let server = Server::start(|port, dir| {
-            fs::write(dir.join("nginx.conf"), configuration(port, upstream, dir, extra)).unwrap();
+            fs::write(
+                dir.join("nginx.conf"),
+                configuration(port, upstream, dir, extra),
+            )
+            .unwrap();
             fs::write(dir.join("big.bin"), vec![b'b'; 300_000]).unwrap();
             let mut nginx = command("nginx", &["-e", "stderr", "-c"]);
             nginx.arg(dir.join("nginx.conf")).current_dir(dir);
@@ -50,11 +54,6 @@ impl Nginx {
     /// Port of the first server.
     pub(crate) fn port(&self) -> u16 {
         self.server.port
-    }
-
-    /// Path of the Unix socket that both servers' locations are also reached by.
-    pub(crate) fn socket(&self) -> std::path::PathBuf {
-        self.server.dir.path().join("socket")
     }
 
     /// Lines of the access log, once there are at least `count` of them:

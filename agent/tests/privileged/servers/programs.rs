@@ -36,7 +36,13 @@ pub(crate) fn gunicorn(class: &str, options: &[&str]) -> Server {
         fs::write(dir.join("app.py"), include_str!("../programs/app.py")).unwrap();
         let mut gunicorn = command(
             python.with_file_name("gunicorn"),
-            &["--workers", "3", "--no-control-socket", "--worker-class", class],
+            &[
+                "--workers",
+                "3",
+                "--no-control-socket",
+                "--worker-class",
+                class,
+            ],
         );
         gunicorn
             .args(["--bind", &format!("127.0.0.1:{port}")])
