@@ -12,7 +12,7 @@ use crate::servers::programs;
 fn too_large_for_nginx() {
     require_privilege!();
     let nginx = Nginx::start();
-    let body = nginx.server.dir.path().join("body");
+    let body = nginx.server.dir.path().join("posted");
     std::fs::write(&body, vec![b'x'; 5_000_000]).unwrap();
     let trace = Trace::start(&[]);
     let url = format!("http://127.0.0.1:{}/limited/x", nginx.port());

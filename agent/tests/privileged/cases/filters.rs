@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use crate::clients::curl;
+use crate::harness::process::output;
 use crate::harness::report::Report;
 use crate::harness::request::{Request, Side};
 use crate::harness::require_privilege;
@@ -12,11 +13,11 @@ use crate::servers::programs;
 
 /// Reads what `remora replay FILE -o json FILTERS` prints.
 fn replay(file: &str, filters: &[&str]) -> Report {
-    let output = Command::new(env!("CARGO_BIN_EXE_remora"))
-        .args(["replay", file, "-o", "json"])
-        .args(filters)
-        .output()
-        .unwrap();
+    let output = output(
+        Command::new(env!("CARGO_BIN_EXE_remora"))
+            .args(["replay", file, "-o", "json"])
+            .args(filters),
+    );
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{filters:?}: {errors}");
     let text = String::from_utf8(output.stdout).unwrap();
@@ -155,19 +156,12 @@ fn a_command_is_run_and_traced() {
     require_privilege!();
     let nginx = Nginx::start();
     let url = format!("http://127.0.0.1:{}/hello/command", nginx.port());
-    let trace = Command::new(env!("CARGO_BIN_EXE_remora"))
-        .args([
-            "trace",
-            "-o",
-            "json",
-            "--side",
-            "client",
-            "--path",
-            "/hello/command",
-        ])
-        .args(["--", "curl", "-s", "-o", "/dev/null", &url])
-        .output()
-        .unwrap();
+    let trace = output(
+        Command::new(env!("CARGO_BIN_EXE_remora"))
+            .args(["trace", "-o", "json", "--side", "client"])
+            .args(["--path", "/hello/command"])
+            .args(["--", "curl", "-s", "-o", "/dev/null", &url]),
+    );
     assert!(trace.status.success(), "{trace:?}");
     let text = String::from_utf8(trace.stdout).unwrap();
     let report = Report::new(

@@ -11,7 +11,7 @@ use crate::servers::{Server, apache, programs};
 
 /// curl asks whether to go on before it sends a body.
 fn expect_continue(server: &Server, path: &str) {
-    let file = server.dir.path().join("body");
+    let file = server.dir.path().join("posted");
     std::fs::write(&file, vec![b'x'; 200_000]).unwrap();
     let trace = Trace::start(&[]);
     let url = format!("http://127.0.0.1:{}{path}", server.port);

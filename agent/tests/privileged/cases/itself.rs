@@ -92,7 +92,7 @@ fn no_feedback() {
         curl::one(&[], &format!("{url}-counted"));
     }
     agent.signal(libc::SIGTERM);
-    assert!(agent.wait(), "the agent flushes and ends well");
+    assert!(agent.wait().success(), "the agent flushes and ends well");
     let received = received(dir);
     let spans = spans(&received);
     let path = |span: &Span| match attribute(span, "url.path") {

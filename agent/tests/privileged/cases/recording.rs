@@ -5,9 +5,11 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::clients::{curl, wrk};
+use crate::harness::process::{Spawned, output};
 use crate::harness::raw::{Raw, RawServer};
 use crate::harness::require_privilege;
 use crate::harness::trace::Trace;
+use crate::harness::wait_until;
 use crate::servers::nginx::Nginx;
 use crate::servers::programs;
 
@@ -19,14 +21,14 @@ fn replay_is_identical() {
     let (nginx, node) = (Nginx::start(), programs::node());
     let dir = nginx.server.dir.path();
     let (recording, live) = (dir.join("recording"), dir.join("live"));
-    let mut trace = crate::harness::process::Spawned::with_streams(
+    let mut trace = Spawned::with_streams(
         Command::new(env!("CARGO_BIN_EXE_remora"))
             .args(["trace", "-o", "json", "-w"])
             .arg(&recording)
             .stdout(fs::File::create(&live).unwrap())
             .stderr(fs::File::create(dir.join("errors")).unwrap()),
     );
-    crate::harness::wait_until("the agent to be ready", || {
+    wait_until("the agent to be ready", || {
         let errors = fs::read_to_string(dir.join("errors")).unwrap();
         errors.contains("remora: tracing").then_some(())
     });
@@ -49,13 +51,13 @@ fn replay_is_identical() {
         .rest();
     std::thread::sleep(Duration::from_millis(300));
     trace.signal(libc::SIGINT);
-    assert!(trace.wait());
+    assert!(trace.wait().success());
 
-    let replayed = Command::new(env!("CARGO_BIN_EXE_remora"))
-        .args(["replay", "-o", "json"])
-        .arg(&recording)
-        .output()
-        .unwrap();
+    let replayed = output(
+        Command::new(env!("CARGO_BIN_EXE_remora"))
+            .args(["replay", "-o", "json"])
+            .arg(&recording),
+    );
     assert!(replayed.status.success(), "{replayed:?}");
     let (live, replayed) = (fs::read(&live).unwrap(), replayed.stdout);
     let lines = |bytes: &[u8]| -> Vec<String> {

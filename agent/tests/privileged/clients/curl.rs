@@ -68,6 +68,8 @@ pub(crate) fn one(options: &[&str], url: &str) -> (Done, u32) {
         .args(options)
         .arg(url);
     let (output, pid) = output(&mut command, dir.path());
+    // curl writes 000 if there was no response.
+    let output = output.replace(":000,", ":0,");
     let done = serde_json::from_str(output.trim()).unwrap_or_else(|e| panic!("{e}: {output}"));
     (done, pid)
 }

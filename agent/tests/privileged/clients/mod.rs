@@ -62,7 +62,7 @@ fn run(mut command: Command, port: u16, plan: &[Planned]) -> Work {
         .stdout(File::create(file("out")).unwrap());
     let mut process = Spawned::with_streams(&mut command);
     let pids = HashSet::from([process.pid()]);
-    assert!(process.wait(), "{command:?}");
+    assert!(process.wait().success(), "{command:?}");
     let output = std::fs::read_to_string(file("out")).unwrap();
     Work {
         done: read_done(&output, plan),

@@ -34,10 +34,13 @@ fn refusal() -> Option<String> {
     if process::effective_uid() != 0 {
         return Some("not root".into());
     }
-    let output = Command::new(env!("CARGO_BIN_EXE_remora"))
-        .args(["trace", "-o", "json", "--duration", "1ms"])
-        .output()
-        .expect("the agent is built with its tests");
+    let output = process::output(Command::new(env!("CARGO_BIN_EXE_remora")).args([
+        "trace",
+        "-o",
+        "json",
+        "--duration",
+        "1ms",
+    ]));
     match output.status.code() {
         Some(0) => None,
         // Exit code 3 is "missing privilege or kernel feature"; anything else is a

@@ -3,10 +3,11 @@
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs::File;
+use std::io::{Read, Seek};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
@@ -118,11 +119,11 @@ impl Spawned {
         }
     }
 
-    /// Waits for the end of the program and returns whether it was a success.
-    pub(crate) fn wait(&mut self) -> bool {
+    /// Waits for the end of the program.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
         let status = wait_until("a program's end", || self.child.try_wait().unwrap());
         self.reaped = true;
-        status.success()
+        status
     }
 }
 
@@ -192,12 +193,30 @@ pub(crate) fn free_port() -> u16 {
     }
 }
 
-/// Runs a program to its end and returns its standard output.
-pub(crate) fn run(command: &mut Command) -> String {
-    let output = command
+/// Runs a program to its end, which has to come before the deadline.
+pub(crate) fn output(command: &mut Command) -> Output {
+    let (mut stdout, mut stderr) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
+    command
         .stdin(Stdio::null())
-        .output()
-        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        .stdout(stdout.try_clone().unwrap())
+        .stderr(stderr.try_clone().unwrap());
+    let status = Spawned::with_streams(command).wait();
+    let read = |file: &mut File| {
+        let mut bytes = Vec::new();
+        file.rewind().unwrap();
+        file.read_to_end(&mut bytes).unwrap();
+        bytes
+    };
+    Output {
+        status,
+        stdout: read(&mut stdout),
+        stderr: read(&mut stderr),
+    }
+}
+
+/// Runs a program that has to succeed and returns its standard output.
+pub(crate) fn run(command: &mut Command) -> String {
+    let output = output(command);
     assert!(
         output.status.success(),
         "{command:?} ended with {}:\n{}{}",

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -95,7 +95,7 @@ impl Trace {
     /// deadline has passed: what is missing then is told by the checks that follow.
     pub(crate) fn wait_for(&self, count: usize, wanted: impl Fn(&Request) -> bool) {
         let start = Instant::now();
-        let mut state = self.output.state.lock().unwrap();
+        let mut state = self.output.lock();
         let mut seen = 0;
         let mut found = 0;
         while found < count && start.elapsed() < DEADLINE / 3 {
@@ -140,35 +140,40 @@ impl Trace {
     /// checked. The caller checks that nothing was lost: see [`Report::lossless`].
     pub(crate) fn stop(mut self) -> Report {
         self.signal(libc::SIGINT);
-        let success = self.process.wait();
+        let status = self.process.wait();
         for reader in self.readers.drain(..) {
             reader.join().unwrap();
         }
-        let mut state = self.output.state.lock().unwrap();
-        assert!(success, "the agent failed: {}", state.errors);
+        let mut state = self.output.lock();
+        assert!(status.success(), "{status}: {}", state.errors);
         let lines = std::mem::take(&mut state.lines);
         Report::new(lines.into_iter().map(|(_, line)| line), &state.errors)
     }
 }
 
 impl Output {
+    /// A reader that panicked has said why; the others go on.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn read_lines(&self, stdout: impl BufRead) {
         for line in stdout.lines() {
             let line = line.unwrap();
             let now = Instant::now();
             let parsed = serde_json::from_str(&line)
                 .unwrap_or_else(|error| panic!("not as documented: {error}: {line}"));
-            self.state.lock().unwrap().lines.push((now, parsed));
+            self.lock().lines.push((now, parsed));
             self.changed.notify_all();
         }
-        self.state.lock().unwrap().ended = true;
+        self.lock().ended = true;
         self.changed.notify_all();
     }
 
     fn read_errors(&self, stderr: impl BufRead) {
         for line in stderr.lines() {
             let line = line.unwrap();
-            let mut state = self.state.lock().unwrap();
+            let mut state = self.lock();
             state.ready |= line.starts_with(READY);
             state.errors.push_str(&line);
             state.errors.push('\n');
@@ -178,7 +183,7 @@ impl Output {
 
     fn wait<T>(&self, what: &str, mut found: impl FnMut(&State) -> Option<T>) -> T {
         let start = Instant::now();
-        let mut state = self.state.lock().unwrap();
+        let mut state = self.lock();
         loop {
             if let Some(value) = found(&state) {
                 return value;

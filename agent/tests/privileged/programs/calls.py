@@ -130,7 +130,8 @@ SEND = {
 
 def scatter(call, lens=(1, 2, 30, 500, 4000)):
     buffers = [bytearray(n) for n in lens]
-    return b"".join(buffers)[: call(buffers)]
+    got = call(buffers)
+    return b"".join(buffers)[:got]
 
 
 def recvmmsg(sock):
@@ -145,7 +146,7 @@ def recvmmsg(sock):
 def peek(sock):
     """Looks twice before it takes, and takes less than it saw."""
     sock.recv(4096, socket.MSG_PEEK)
-    sock.recvmsg([bytearray(4096)], 0, socket.MSG_PEEK)
+    sock.recvmsg_into([bytearray(4096)], 0, socket.MSG_PEEK)
     return sock.recv(777)
 
 
