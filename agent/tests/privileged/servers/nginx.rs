@@ -93,7 +93,7 @@ http {{
     {locations}
   }}
   server {{
-    listen 127.0.0.1:{upstream}; access_log off;
+    listen 127.0.0.1:{upstream}; access_log off; client_max_body_size 0;
     location / {{ return 200 'from upstream\\n'; }}
   }}
 }}
