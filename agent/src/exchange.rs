@@ -71,17 +71,19 @@ pub enum Protocol {
 }
 
 /// A process that speaks HTTP, resolved once and shared by its exchanges.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct ProcessInfo {
     /// Dense number of this process within the agent, never reused: key for caches.
+    /// Given by the process table, also to processes from a recording.
+    #[serde(skip)]
     pub id: u32,
     /// Process id in the initial namespace.
     pub tgid: u32,
-    /// Command name, as the kernel shows it.
+    /// Command name, as the kernel shows it; empty if the process is not known.
     pub comm: String,
     /// Path of the executable, if it could be read.
     pub executable: Option<String>,
-    /// `service.name`.
+    /// `service.name`; empty if the process is not known.
     pub service: String,
     /// `service.namespace`.
     pub service_namespace: Option<String>,

@@ -6,6 +6,8 @@
 //! machine ([`http1`]), which runs in the kernel and is tested and fuzzed in
 //! userspace. Records are decoded through one checked cursor ([`cursor`]).
 #![cfg_attr(not(test), no_std)]
+// For unaligned loads; see `http1::scan`. The kernel programs have a compiler of their own.
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 pub mod config;
 pub mod counters;

@@ -52,6 +52,10 @@ offsets! {
     file_private = "file"."private_data",
     /// `O_NONBLOCK` and other open flags.
     file_flags = "file"."f_flags",
+    /// References to a file, counted from one; gone since Linux 6.13.
+    file_count = "file"."f_count",
+    /// References to a file, counted from zero; since Linux 6.13.
+    file_ref = "file"."f_ref",
     /// Type and permission bits.
     inode_mode = "inode"."i_mode",
     /// Inode number.
@@ -95,6 +99,9 @@ offsets! {
     /// Path of the program being executed.
     binprm_filename = "linux_binprm"."filename",
 }
+
+/// Members that only some kernels have; zero where they are missing.
+pub const OPTIONAL: &[(&str, &str)] = &[("file", "f_count"), ("file", "f_ref")];
 
 // SAFETY: `repr(C)`, `u32` only, no padding.
 unsafe impl Pod for Offsets {}

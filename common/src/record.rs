@@ -248,6 +248,9 @@ pub struct Close {
     pub response_body: u64,
     /// Monotonic time, ns, of the last response byte; 0 if no response was under way.
     pub response_last: u64,
+    /// Bit `index % 64` is set for requests in flight of which a record was lost. They
+    /// are counted as lost already and must not be reported.
+    pub lost: u64,
     /// Requests begun on this connection.
     pub request_index: u32,
     /// Responses completed on this connection.
@@ -287,6 +290,6 @@ const _: () = {
     assert!(size_of::<ProcessExit>() == 24);
     assert!(size_of::<Conn>() == 80);
     assert!(size_of::<Message>() == 56);
-    assert!(size_of::<Close>() == 64);
+    assert!(size_of::<Close>() == 72);
     assert!(align_of::<Message>() == 8);
 };

@@ -1,0 +1,119 @@
+//! Records per second through the pairing stage, decoding and head parsing included.
+//! The sink looks at every exchange, but writes nothing.
+#![allow(
+    missing_docs,
+    reason = "criterion's macros make undocumented functions"
+)]
+
+#[path = "../tests/support/stream.rs"]
+mod stream;
+
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use remora::clock::Offset;
+use remora::conn::{Limits, Pipeline, Processes, from_record};
+use remora::exchange::{Exchange, ProcessInfo, Sink};
+use remora::proto::http1::Request;
+use remora::recording::{Header, Recorder, Recording};
+use remora::replay::Replay;
+use remora::span::ids::Seed;
+use remora_common::record;
+use std::hint::black_box;
+use std::path::Path;
+
+struct Look;
+
+impl Sink for Look {
+    fn exchange(&mut self, exchange: &Exchange<'_>) {
+        black_box(exchange);
+    }
+}
+
+struct FromRecord;
+
+impl Processes for FromRecord {
+    fn resolve(&mut self, record: &record::Process) -> ProcessInfo {
+        from_record(record)
+    }
+}
+
+/// A request as a browser sends it, with the context of an instrumented page.
+const BROWSER: &[u8] = b"GET /static/app/main.3f9a.js?v=20260102 HTTP/1.1\r\n\
+    Host: shop.example\r\nConnection: keep-alive\r\nCache-Control: max-age=0\r\n\
+    User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36\r\n\
+    Accept: text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8\r\n\
+    Accept-Encoding: gzip, deflate, br, zstd\r\nAccept-Language: en-GB,en;q=0.9,de;q=0.8\r\n\
+    Cookie: session=0123456789abcdef0123456789abcdef; theme=dark; consent=all; exp=a:1,b:2,c:3\r\n\
+    traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n\
+    tracestate: ot=th:8,vendor=opaque\r\n\r\n";
+
+fn pairing(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("pairing");
+    for conns in [1, 100, 10_000] {
+        let records = stream::keep_alive(conns, (200_000 / conns) as u32);
+        group.throughput(Throughput::Elements(records.len() as u64));
+        group.bench_function(BenchmarkId::new("keep_alive", conns), |bencher| {
+            bencher.iter_batched(
+                || Pipeline::new(Limits::default(), Seed([1, 2]), Offset(0), FromRecord),
+                |mut pipeline| {
+                    for record in &records {
+                        pipeline.record(record, &mut Look);
+                    }
+                    pipeline
+                },
+                BatchSize::PerIteration,
+            );
+        });
+    }
+    group.finish();
+}
+
+/// A recording in memory: frames, checksums and pairing.
+fn replay(criterion: &mut Criterion) {
+    let (seed, clock, host) = (Seed([1, 2]), Offset(0), Default::default());
+    let header = Header {
+        agent: String::new(),
+        seed,
+        clock,
+        host,
+    };
+    let records = stream::keep_alive(100, 2_000);
+    let path = Path::new("bench");
+    let Ok(mut recorder) = Recorder::new(Vec::new(), path, &header) else {
+        return;
+    };
+    for record in &records {
+        let _ = recorder.record(record, None);
+    }
+    let Ok(file) = recorder.finish(&Default::default()) else {
+        return;
+    };
+    let mut group = criterion.benchmark_group("replay");
+    group.throughput(Throughput::Elements(records.len() as u64));
+    group.bench_function("keep_alive/100", |bencher| {
+        bencher.iter(|| {
+            let recording = Recording::new(&file[..], path).ok()?;
+            Replay::new(recording, Limits::default())
+                .run(&mut Look)
+                .ok()
+        });
+    });
+    group.finish();
+}
+
+fn heads(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("head");
+    for (name, head) in [("curl", stream::GET), ("browser", BROWSER)] {
+        group.throughput(Throughput::Bytes(head.len() as u64));
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| black_box(Request::parse(black_box(head))))
+        });
+    }
+    group.finish();
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default().sample_size(20);
+    targets = pairing, replay, heads
+}
+criterion_main!(benches);

@@ -1,0 +1,167 @@
+//! Requests of the running host: from the kernel through the pairing stage to a sink.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use crate::capture::{self, Capture, CaptureConfig, CaptureError, Verdict};
+use crate::clock::{Offset, Remeasure};
+use crate::config::resolved::Config;
+use crate::config::rule::{Rule, Rules};
+use crate::conn::{Limits, Pipeline, Processes};
+use crate::exchange::Sink;
+use crate::exit::{Exit, Failure};
+use crate::ledger::Ledger;
+use crate::recording::{self, Header, Recorder};
+use crate::span::ids::Seed;
+
+/// Longest wait for records; the kernel does not wake the agent for every one.
+pub(super) const STEP: Duration = Duration::from_millis(20);
+/// How long a hook that runs while it is detached can take at most.
+const HOOKS_END: Duration = Duration::from_millis(5);
+
+/// A live source.
+pub(super) struct Live<P> {
+    capture: Capture,
+    pipeline: Pipeline<P>,
+    clock: Remeasure,
+    recorder: Option<Recorder>,
+}
+
+impl<P: Processes> Live<P> {
+    /// Begins to capture. `only` are processes to which, with their children, tracing
+    /// is limited; `record` is a file for what comes from the kernel.
+    pub(super) fn start(
+        config: &Config,
+        only: &[u32],
+        processes: P,
+        record: Option<&Path>,
+    ) -> Result<Self, Failure> {
+        let capture_config = capture_config(config, only)?;
+        let (seed, clock) = (Seed::random(), Offset::measure());
+        // First the kernel, so that nothing is written where it refuses.
+        let capture = Capture::start(&capture_config).map_err(refused)?;
+        let header = Header {
+            agent: env!("CARGO_PKG_VERSION").to_owned(),
+            seed,
+            clock,
+            host: BTreeMap::new(),
+        };
+        Ok(Self {
+            capture,
+            pipeline: Pipeline::new(Limits::default(), seed, clock, processes),
+            clock: Remeasure::start(),
+            recorder: record
+                .map(|path| Recorder::create(path, &header))
+                .transpose()
+                .map_err(unwritable)?,
+        })
+    }
+
+    /// Takes what is there, or waits for it for at most `wait`. Returns the number of
+    /// records.
+    pub(super) fn step<S: Sink>(&mut self, wait: Duration, sink: &mut S) -> Result<usize, Failure> {
+        let Self { capture, pipeline, clock, recorder } = self;
+        let mut recorded = Ok(());
+        if let Some(offset) = clock.due() {
+            pipeline.set_clock(offset);
+            if let Some(recorder) = recorder {
+                recorded = recorder.clock(offset).and_then(|()| recorder.flush());
+            }
+        }
+        let taken = capture.poll(wait, &mut |bytes| {
+            let process = pipeline.record(bytes, sink);
+            if let Some(recorder) = recorder {
+                let result = recorder.record(bytes, process);
+                if recorded.is_ok() {
+                    recorded = result;
+                }
+            }
+        });
+        recorded.map_err(unwritable)?;
+        taken.map_err(|error| Failure::failed(format!("records cannot be read: {error}")))
+    }
+
+    /// Detaches the programs, takes what is left, and closes the ledger.
+    pub(super) fn finish<S: Sink>(mut self, sink: &mut S) -> Result<Ledger, Failure> {
+        let unreadable = |error| Failure::failed(format!("counters cannot be read: {error}"));
+        self.capture.stop().map_err(refused)?;
+        thread::sleep(HOOKS_END);
+        while self.step(Duration::ZERO, sink)? > 0 {}
+        let counters = self.capture.counters().map_err(unreadable)?;
+        self.pipeline.set_kernel_counters(counters);
+        if let Some(recorder) = self.recorder {
+            recorder.finish(&counters).map_err(unwritable)?;
+        }
+        Ok(self.pipeline.ledger())
+    }
+}
+
+fn unwritable(error: recording::Error) -> Failure {
+    use std::error::Error as _;
+    let cause = error.kind.source().map_or_else(String::new, |cause| format!(": {cause}"));
+    Failure::failed(format!("{error}{cause}"))
+}
+
+fn refused(error: CaptureError) -> Failure {
+    let exit = if error.is_environment() { Exit::Unsupported } else { Exit::Failed };
+    Failure::new(exit, &error).with_fix(error.fix())
+}
+
+/// Settings as the kernel side takes them.
+fn capture_config(config: &Config, only: &[u32]) -> Result<CaptureConfig, Failure> {
+    Ok(CaptureConfig {
+        head_bytes: config.capture_head_bytes,
+        ring_bytes: config.ring_bytes,
+        max_connections: config.max_connections,
+        rules: rules(&config.rules, only)?,
+        ..CaptureConfig::default()
+    })
+}
+
+fn rules(configured: &Rules, only: &[u32]) -> Result<capture::Rules, Failure> {
+    let mut rules = capture::Rules::default();
+    for rule in &configured.include {
+        // A command to trace alone takes the place of the processes in the settings.
+        let task = matches!(rule, Rule::Pid(_) | Rule::Executable(_));
+        if only.is_empty() || !task {
+            rules.add(kernel_rule(rule)?, Verdict::Include);
+        }
+    }
+    for rule in &configured.exclude {
+        rules.add(kernel_rule(rule)?, Verdict::Exclude);
+    }
+    for pid in only {
+        rules.add(capture::Rule::Pid(*pid), Verdict::Include);
+    }
+    Ok(rules)
+}
+
+fn kernel_rule(rule: &Rule) -> Result<capture::Rule, Failure> {
+    Ok(match rule {
+        Rule::Pid(pid) => capture::Rule::Pid(*pid),
+        Rule::Executable(name) => capture::Rule::Executable(name.clone()),
+        Rule::Port(port) => capture::Rule::Port(*port),
+        Rule::Cgroup(path) => capture::Rule::Cgroup(cgroup_id(path).map_err(|error| {
+            Failure::new(Exit::Config, format!("there is no cgroup {path}: {error}"))
+                .with_fix("name a cgroup v2 as in /proc/PID/cgroup, behind 0::")
+        })?),
+    })
+}
+
+/// The kernel's id of a cgroup v2: the inode number of its folder.
+fn cgroup_id(path: &str) -> io::Result<u64> {
+    let mounts = std::fs::read_to_string("/proc/self/mounts")?;
+    let root = mounts
+        .lines()
+        .find_map(|line| {
+            let mut words = line.split(' ').skip(1);
+            let place = words.next()?;
+            (words.next()? == "cgroup2").then(|| PathBuf::from(place))
+        })
+        .ok_or_else(|| io::Error::other("no cgroup v2 hierarchy is mounted"))?;
+    Ok(std::fs::metadata(root.join(Path::new(path.trim_start_matches('/'))))?.ino())
+}

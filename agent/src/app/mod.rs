@@ -1,0 +1,81 @@
+//! From what is asked to what is done: a source (the live host or a recording), the
+//! pairing stage, and sinks.
+
+mod child;
+mod live;
+mod names;
+mod outlet;
+mod redacting;
+mod replay;
+mod run;
+mod trace;
+
+use std::io::{self, Write};
+
+use crate::cli::Invocation;
+use crate::config::resolved::Config;
+use crate::conn::{Processes, from_record};
+use crate::demo;
+use crate::exchange::ProcessInfo;
+use crate::exit::{Exit, Failure};
+use names::Renamed;
+use remora_common::record;
+
+/// Does what is asked. Returns the exit code.
+///
+/// # Errors
+/// Why it could not be done.
+pub fn execute(invocation: Invocation) -> Result<u8, Failure> {
+    match invocation {
+        Invocation::Print(text) => print(&text),
+        Invocation::Trace(trace) => trace::run(trace),
+        Invocation::Replay(replay) => replay::run(replay),
+        Invocation::Run(run) => run::run(run),
+        Invocation::DemoService(args) => done(demo::service::run(&args)),
+        Invocation::DemoClient(args) => done(demo::client::run(&args)),
+        _ => Err(Failure::failed("not in this build")),
+    }
+}
+
+/// Why showing requests ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Ended {
+    /// It was asked for: by a signal, a limit, or the end of a command.
+    Asked,
+    /// Nobody reads any more.
+    ReaderLeft,
+}
+
+/// What was written; `None` if the reader has seen enough, which is no failure.
+fn written<T>(result: io::Result<T>) -> Result<Option<T>, Failure> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(None),
+        Err(error) => Err(Failure::failed(format!("standard output: {error}"))),
+    }
+}
+
+fn done(result: io::Result<()>) -> Result<u8, Failure> {
+    result.map(|()| Exit::Done.code()).map_err(Failure::failed)
+}
+
+/// Prints a text.
+fn print(text: &str) -> Result<u8, Failure> {
+    let mut out = io::stdout().lock();
+    written(out.write_all(text.as_bytes()).and_then(|()| out.flush()))?;
+    Ok(Exit::Done.code())
+}
+
+/// Describes the processes of this host.
+fn processes(config: &Config) -> Renamed<impl Processes + use<>> {
+    Renamed::new(Announced, config.service_names.clone())
+}
+
+/// What the kernel says of a process.
+struct Announced;
+
+impl Processes for Announced {
+    fn resolve(&mut self, record: &record::Process) -> ProcessInfo {
+        from_record(record)
+    }
+}

@@ -1,0 +1,314 @@
+//! The kernel side, seen from the agent: load, attach, read records and counters.
+
+mod error;
+mod maps;
+mod rules;
+
+pub use error::CaptureError;
+pub use rules::{Rule, Rules, Verdict};
+
+use std::io;
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+use aya::maps::{MapData, PerCpuArray, ProgramArray, RingBuf};
+use aya::programs::RawTracePoint;
+use aya::programs::raw_trace_point::RawTracePointLinkId;
+use aya::{Ebpf, EbpfLoader};
+use remora_common::config::{Config, HEAD_BYTES};
+use remora_common::counters::COUNT;
+use remora_common::offsets::{OPTIONAL, Offsets};
+use remora_common::pod::Pod;
+
+use crate::preflight::btf::{self, Btf};
+
+/// The kernel programs. `cargo xtask build-ebpf` makes the file, and one beside it that
+/// names the sources it was made from.
+static OBJECT: &[u8] = aya::include_bytes_aligned!("../../ebpf/remora.bpf.o");
+
+/// Where the running kernel describes its types.
+const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
+
+/// Smallest and default size of the ring, bytes. Sizes are powers of two.
+pub const RING_BYTES: (u32, u32) = (64 << 10, 16 << 20);
+
+/// Default number of connections followed at a time.
+pub const MAX_CONNECTIONS: u32 = 16_384;
+
+/// Default number of threads that may be within a call on a followed connection.
+pub const MAX_THREADS: u32 = 8_192;
+
+/// What to capture, and within which bounds.
+#[derive(Clone, Debug)]
+pub struct CaptureConfig {
+    /// Head bytes captured per request, 256 to 8192.
+    pub head_bytes: u32,
+    /// Size of the ring in bytes; rounded up to a power of two.
+    pub ring_bytes: u32,
+    /// Connections followed at a time.
+    pub max_connections: u32,
+    /// Threads that may be within a call on a followed connection.
+    pub max_threads: u32,
+    /// What to leave out, or to look at alone.
+    pub rules: Rules,
+}
+
+impl Default for CaptureConfig {
+    fn default() -> Self {
+        Self {
+            head_bytes: HEAD_BYTES.1,
+            ring_bytes: RING_BYTES.1,
+            max_connections: MAX_CONNECTIONS,
+            max_threads: MAX_THREADS,
+            rules: Rules::default(),
+        }
+    }
+}
+
+/// Programs in the order in which they are attached: the ends of calls before their
+/// beginnings, so that no beginning waits for an end that is never seen.
+const HOOKS: [(&str, &str); 6] = [
+    ("sched_process_exit", "sched_process_exit"),
+    ("sched_process_exec", "sched_process_exec"),
+    ("sched_process_fork", "sched_process_fork"),
+    ("inet_sock_set_state", "inet_sock_set_state"),
+    ("sys_exit", "sys_exit"),
+    ("sys_enter", "sys_enter"),
+];
+
+/// Programs that others continue in, with their index.
+const STAGES: [(&str, u32); 3] = [("advance", 0), ("announce", 1), ("give_up", 2)];
+
+/// The loaded and attached programs. Everything is undone when this is dropped.
+pub struct Capture {
+    ebpf: Ebpf,
+    ring: RingBuf<MapData>,
+    counters: PerCpuArray<MapData, u64>,
+    links: Vec<(&'static str, RawTracePointLinkId)>,
+    // A program array is emptied when userspace lets go of it.
+    _stages: ProgramArray<MapData>,
+}
+
+impl Capture {
+    /// Loads the programs for the running kernel and attaches them.
+    ///
+    /// # Errors
+    /// Says which privilege or kernel feature is missing and how to get it.
+    pub fn start(config: &CaptureConfig) -> Result<Self, CaptureError> {
+        let mut capture = Self::load(config)?;
+        capture.attach()?;
+        Ok(capture)
+    }
+
+    /// Loads the programs without attaching any.
+    ///
+    /// # Errors
+    /// As [`Capture::start`].
+    pub fn load(config: &CaptureConfig) -> Result<Self, CaptureError> {
+        let offsets = kernel_offsets()?;
+        let ring_bytes = config
+            .ring_bytes
+            .clamp(RING_BYTES.0, 1 << 30)
+            .next_power_of_two();
+        let globals = Config {
+            self_tgid: std::process::id(),
+            head_bytes: config.head_bytes.clamp(HEAD_BYTES.0, HEAD_BYTES.2),
+            wakeup_bytes: ring_bytes / 8,
+            flags: config.rules.flags(),
+        };
+        let max_connections = config.max_connections.max(16);
+        let mut ebpf = EbpfLoader::new()
+            // No relocations: offsets are patched in as data.
+            .btf(None)
+            .override_global("CONFIG", globals.as_bytes(), true)
+            .override_global("OFFSETS", offsets.as_bytes(), true)
+            .map_max_entries("RECORDS", ring_bytes)
+            .map_max_entries("CONNS", max_connections)
+            .map_max_entries("OTHERS", max_connections.saturating_mul(4))
+            .map_max_entries("TASKS", config.max_threads.max(16))
+            .load(OBJECT)
+            .map_err(CaptureError::from_ebpf)?;
+        config.rules.install(&mut ebpf)?;
+        for (name, _) in HOOKS {
+            program(&mut ebpf, name)?
+                .load()
+                .map_err(|e| CaptureError::from_program(name, e))?;
+        }
+        let mut stages = ProgramArray::try_from(maps::take(&mut ebpf, "STAGES")?)
+            .map_err(CaptureError::from_map)?;
+        for (name, index) in STAGES {
+            let stage = program(&mut ebpf, name)?;
+            stage
+                .load()
+                .map_err(|e| CaptureError::from_program(name, e))?;
+            let fd = stage
+                .fd()
+                .map_err(|e| CaptureError::from_program(name, e))?;
+            stages.set(index, fd, 0).map_err(CaptureError::from_map)?;
+        }
+        let ring =
+            RingBuf::try_from(maps::take(&mut ebpf, "RECORDS")?).map_err(CaptureError::from_map)?;
+        let counters = PerCpuArray::try_from(maps::take(&mut ebpf, "COUNTERS")?)
+            .map_err(CaptureError::from_map)?;
+        Ok(Self {
+            ebpf,
+            ring,
+            counters,
+            _stages: stages,
+        })
+    }
+
+    fn attach(&mut self) -> Result<(), CaptureError> {
+        for (name, hook) in HOOKS {
+            let link = program(&mut self.ebpf, name)?
+                .attach(hook)
+                .map_err(|e| CaptureError::from_program(name, e))?;
+            self.links.push((name, link));
+        }
+        Ok(())
+    }
+
+    /// Detaches the programs. Records and counters can still be read.
+    ///
+    /// # Errors
+    /// Those of the system calls that detach.
+    pub fn stop(&mut self) -> Result<(), CaptureError> {
+        while let Some((name, link)) = self.links.pop() {
+            program(&mut self.ebpf, name)?
+                .detach(link)
+                .map_err(|e| CaptureError::from_program(name, e))?;
+        }
+        Ok(())
+    }
+
+    /// Hands the records that are waiting to `take`, in order; if there are none, waits
+    /// for at most `timeout`. Returns how many there were.
+    ///
+    /// The kernel wakes this up early only when much is waiting or a process is new:
+    /// call it every 20 ms or so.
+    ///
+    /// # Errors
+    /// Those of `poll(2)`, but for interrupted calls, which count as a timeout.
+    pub fn poll(&mut self, timeout: Duration, take: &mut dyn FnMut(&[u8])) -> io::Result<usize> {
+        let mut taken = self.drain(take);
+        if taken == 0 && !timeout.is_zero() {
+            let mut waiting = libc::pollfd {
+                fd: self.ring.as_raw_fd(),
+                events: libc::POLLIN,
+                revents: 0,
+            };
+            let millis = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+            // SAFETY: one valid `pollfd`, and its number.
+            let ready = unsafe { libc::poll(&raw mut waiting, 1, millis) };
+            if ready < 0 {
+                let error = io::Error::last_os_error();
+                if error.kind() != io::ErrorKind::Interrupted {
+                    return Err(error);
+                }
+            }
+            taken = self.drain(take);
+        }
+        Ok(taken)
+    }
+
+    fn drain(&mut self, take: &mut dyn FnMut(&[u8])) -> usize {
+        let mut taken = 0;
+        // Bounded, so that a flood does not keep the caller from its other work.
+        while taken < DRAIN_MAX
+            && let Some(record) = self.ring.next()
+        {
+            take(&record);
+            taken += 1;
+        }
+        taken
+    }
+
+    /// The kernel's counters, summed over all CPUs; indices are
+    /// [`remora_common::counters::Counter`].
+    ///
+    /// # Errors
+    /// Those of the map's system call.
+    pub fn counters(&self) -> io::Result<[u64; COUNT]> {
+        let mut sums = [0u64; COUNT];
+        for (index, sum) in (0u32..).zip(sums.iter_mut()) {
+            let values = self.counters.get(&index, 0).map_err(io::Error::other)?;
+            *sum = values
+                .iter()
+                .fold(0u64, |sum, value| sum.wrapping_add(*value));
+        }
+        Ok(sums)
+    }
+
+    /// Name and verifier instruction count (Linux 5.16 and later) of every program.
+    ///
+    /// # Errors
+    /// Those of the system calls that ask.
+    pub fn programs(&self) -> Result<Vec<ProgramStats>, CaptureError> {
+        let mut out = Vec::new();
+        for (name, program) in self.ebpf.programs() {
+            let aya::programs::Program::RawTracePoint(program) = program else {
+                continue;
+            };
+            let info = program
+                .info()
+                .map_err(|e| CaptureError::from_program(name, e))?;
+            out.push(ProgramStats {
+                name: name.to_owned(),
+                instructions: info.size_translated().map(|bytes| bytes / 8),
+                verified: info.verified_instruction_count(),
+                runs: info.run_count(),
+                run_time_ns: u64::try_from(info.run_time().as_nanos()).unwrap_or(u64::MAX),
+            });
+        }
+        out.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(out)
+    }
+}
+
+/// Most records taken in one [`Capture::poll`].
+const DRAIN_MAX: usize = 65_536;
+
+/// What the kernel says of one loaded program.
+#[derive(Clone, Debug)]
+pub struct ProgramStats {
+    /// Name of the program.
+    pub name: String,
+    /// Instructions of the program, after the kernel's rewriting.
+    pub instructions: Option<u32>,
+    /// Instructions the verifier walked through.
+    pub verified: Option<u32>,
+    /// Runs while `kernel.bpf_stats_enabled` was 1.
+    pub runs: u64,
+    /// Time in these runs, ns.
+    pub run_time_ns: u64,
+}
+
+fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut RawTracePoint, CaptureError> {
+    ebpf.program_mut(name)
+        .ok_or_else(|| CaptureError::Object {
+            what: format!("program `{name}` is missing"),
+        })?
+        .try_into()
+        .map_err(|e| CaptureError::from_program(name, e))
+}
+
+fn kernel_offsets() -> Result<Offsets, CaptureError> {
+    let bytes = std::fs::read(KERNEL_BTF).map_err(|source| CaptureError::NoBtf {
+        path: KERNEL_BTF,
+        source,
+    })?;
+    let btf = Btf::parse(&bytes).map_err(|e| CaptureError::BadBtf {
+        what: e.to_string(),
+    })?;
+    let (offsets, missing) = btf::offsets(&btf);
+    let missing: Vec<String> = missing
+        .iter()
+        .filter(|m| !OPTIONAL.contains(&(m.structure, m.member)))
+        .map(|m| format!("{}.{}", m.structure, m.member))
+        .collect();
+    if missing.is_empty() {
+        Ok(offsets)
+    } else {
+        Err(CaptureError::Members { missing })
+    }
+}

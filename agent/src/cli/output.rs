@@ -1,0 +1,88 @@
+//! Flags that say what is shown, how, and how much.
+
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use crate::output::query::QueryPolicy;
+use crate::text::duration::parse_duration;
+
+/// Shape of the output.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, ValueEnum)]
+pub enum Format {
+    /// A table for people
+    #[default]
+    Table,
+    /// JSON, one object a line (see remora schema)
+    Json,
+}
+
+/// Output flags as they are typed.
+#[derive(Clone, Default, Debug, Args)]
+pub struct OutputArgs {
+    /// How to show requests
+    #[arg(
+        short,
+        long,
+        value_name = "FORMAT",
+        value_enum,
+        default_value_t,
+        help_heading = "Output"
+    )]
+    output: Format,
+
+    /// Stop after this many requests were shown
+    #[arg(
+        short,
+        long,
+        value_name = "N",
+        value_parser = clap::value_parser!(u64).range(1..),
+        help_heading = "Output"
+    )]
+    count: Option<u64>,
+
+    /// Show query strings, which are personal data, in full
+    #[arg(long, help_heading = "Output")]
+    show_query: bool,
+
+    /// End with a table of rate, errors and duration per service and route
+    #[arg(long, help_heading = "Output")]
+    red: bool,
+}
+
+/// What is shown.
+#[derive(Clone, Default, Debug)]
+pub struct Output {
+    /// How.
+    pub format: Format,
+    /// Stop after this many.
+    pub count: Option<u64>,
+    /// What of query strings.
+    pub query: QueryPolicy,
+    /// With a RED table at the end.
+    pub red: bool,
+}
+
+impl OutputArgs {
+    /// Adds the settings that matter here.
+    pub fn resolve(self, configured: &QueryPolicy) -> Output {
+        Output {
+            format: self.output,
+            count: self.count,
+            query: if self.show_query {
+                QueryPolicy::Show
+            } else {
+                configured.clone()
+            },
+            red: self.red,
+        }
+    }
+}
+
+/// A duration above zero, for flags.
+pub(super) fn time(text: &str) -> Result<Duration, String> {
+    match parse_duration(text)? {
+        0 => Err("it must be longer than nothing".to_owned()),
+        ns => Ok(Duration::from_nanos(ns)),
+    }
+}

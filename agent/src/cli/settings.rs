@@ -1,0 +1,58 @@
+//! Flags for the settings that can also come from environment and file.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::config::otel::OtelSettings;
+use crate::config::{self, resolved::Config};
+use crate::exit::Failure;
+
+/// Settings as they are typed.
+#[derive(Clone, Default, Debug, Args)]
+pub struct SettingsArgs {
+    /// YAML file with settings [env: REMORA_CONFIG]
+    #[arg(long, value_name = "FILE", help_heading = "Settings")]
+    config: Option<PathBuf>,
+
+    /// Bytes captured of every request and response head, 256 to 8k [default: 1k]
+    #[arg(long, value_name = "BYTES", help_heading = "Settings")]
+    capture_head_bytes: Option<String>,
+
+    /// Size of the ring buffer, a power of two [default: 16m]
+    #[arg(long, value_name = "BYTES", help_heading = "Settings")]
+    ring_bytes: Option<String>,
+}
+
+impl SettingsArgs {
+    /// Settings of flags, environment, file and defaults together.
+    ///
+    /// # Errors
+    /// All mistakes, with [`crate::exit::Exit::Config`].
+    pub fn resolve(self, env: &[(String, String)]) -> Result<Config, Failure> {
+        Config::load(self.config.as_deref(), &self.flags(), env)
+            .map_err(|mistakes| config::failure(&mistakes))
+    }
+
+    /// The same with the standard variables of OpenTelemetry.
+    ///
+    /// # Errors
+    /// All mistakes in both.
+    pub fn resolve_with_otel(
+        self,
+        env: &[(String, String)],
+    ) -> Result<(Config, OtelSettings), Failure> {
+        Config::load_with_otel(self.config.as_deref(), &self.flags(), env)
+            .map_err(|mistakes| config::failure(&mistakes))
+    }
+
+    fn flags(&self) -> Vec<(&'static str, String)> {
+        [
+            ("capture_head_bytes", &self.capture_head_bytes),
+            ("ring_bytes", &self.ring_bytes),
+        ]
+        .into_iter()
+        .filter_map(|(key, value)| Some((key, value.clone()?)))
+        .collect()
+    }
+}

@@ -1,0 +1,283 @@
+//! The standard OpenTelemetry variables, resolved (OpenTelemetry specification,
+//! "Environment Variable Specification" and "OTLP Exporter Configuration").
+//!
+//! An empty variable counts as unset. Whatever is wrong is reported, all of it at once:
+//! an agent that silently falls back to a default is one that silently loses spans.
+
+mod endpoint;
+mod values;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::export::batch::Signal;
+use crate::span::method::KnownMethods;
+use values::Reader;
+
+/// Spans per batch if `OTEL_BSP_MAX_EXPORT_BATCH_SIZE` is not set. The specification's 512
+/// is meant for one process; an agent sees all of a node.
+pub const DEFAULT_BATCH_SPANS: usize = 4096;
+/// Spans queued if `OTEL_BSP_MAX_QUEUE_SIZE` is not set (specification: 2,048).
+pub const DEFAULT_QUEUE_SPANS: u64 = 65_536;
+/// Age of a batch if `OTEL_BSP_SCHEDULE_DELAY` is not set (specification: 5 s).
+pub const DEFAULT_DELAY: Duration = Duration::from_secs(1);
+/// Bytes of encoded batches held, whatever the variables say: the queue's bound in memory.
+pub const QUEUE_BYTES: usize = 24 << 20;
+/// How long a batch is retried if `OTEL_BSP_EXPORT_TIMEOUT` is not set (specification: 30 s,
+/// which would throw spans away during every restart of a gateway).
+pub const DEFAULT_EXPORT_TIMEOUT: Duration = Duration::from_secs(300);
+/// Time for one request if `OTEL_EXPORTER_OTLP_TIMEOUT` is not set.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Something wrong in the configuration.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{name}={value}: {problem}; {fix}")]
+pub struct Mistake {
+    /// Variable.
+    pub name: String,
+    /// Its value, or `(hidden)` where it may hold secrets.
+    pub value: String,
+    /// What is wrong.
+    pub problem: String,
+    /// What to do.
+    pub fix: String,
+}
+
+/// Everything the standard variables say.
+#[derive(Clone, Debug)]
+pub struct OtelSettings {
+    /// `OTEL_SDK_DISABLED`: nothing is exported.
+    pub disabled: bool,
+    /// `OTEL_TRACES_EXPORTER`.
+    pub traces_exporter: TracesExporter,
+    /// Where traces go if the exporter is OTLP.
+    pub traces: OtlpSettings,
+    /// Where metrics go.
+    pub metrics: OtlpSettings,
+    /// `OTEL_SERVICE_NAME`, else `service.name` of `OTEL_RESOURCE_ATTRIBUTES`: the name of
+    /// the agent itself, not of what it traces.
+    pub service_name: Option<String>,
+    /// `OTEL_RESOURCE_ATTRIBUTES`.
+    pub resource: Vec<(String, String)>,
+    /// `OTEL_BSP_*`.
+    pub batch: BatchSettings,
+    /// `OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS`.
+    pub known_methods: KnownMethods,
+}
+
+/// `OTEL_TRACES_EXPORTER`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TracesExporter {
+    /// `otlp`, the default.
+    Otlp,
+    /// `console`: OTLP JSON lines on standard output.
+    Console,
+    /// `none`.
+    None,
+}
+
+/// `OTEL_EXPORTER_OTLP_*` of one signal.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OtlpSettings {
+    /// Transport.
+    pub protocol: Protocol,
+    /// Where requests go: the URL to post to for HTTP, the origin for gRPC.
+    pub endpoint: http::Uri,
+    /// Headers (metadata for gRPC), names in lower case. They often hold secrets.
+    pub headers: Headers,
+    /// Time for one request; `None` is no limit.
+    pub timeout: Option<Duration>,
+    /// Whether bodies are compressed with gzip.
+    pub gzip: bool,
+    /// PEM file with the certificates to trust instead of the system's.
+    pub certificate: Option<PathBuf>,
+    /// PEM files with the certificate chain and the key to present.
+    pub client: Option<ClientIdentity>,
+}
+
+/// Header names and values; `Debug` shows the names only.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Headers(pub Vec<(http::HeaderName, http::HeaderValue)>);
+
+impl std::fmt::Debug for Headers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list()
+            .entries(self.0.iter().map(|(name, _)| name))
+            .finish()
+    }
+}
+
+/// `CLIENT_CERTIFICATE` and `CLIENT_KEY`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ClientIdentity {
+    /// Certificate chain, PEM.
+    pub certificate: PathBuf,
+    /// Private key, PEM.
+    pub key: PathBuf,
+}
+
+/// `OTEL_EXPORTER_OTLP_PROTOCOL`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Protocol {
+    /// `grpc`.
+    Grpc,
+    /// `http/protobuf`, the default.
+    HttpProtobuf,
+}
+
+/// `OTEL_BSP_*`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BatchSettings {
+    /// Age at which a batch is sent.
+    pub delay: Duration,
+    /// How long a batch is tried; `None` is no limit.
+    pub export_timeout: Option<Duration>,
+    /// Spans queued at most.
+    pub queue_spans: u64,
+    /// Spans per batch at most.
+    pub batch_spans: usize,
+}
+
+impl OtelSettings {
+    /// Resolves the variables that `env` returns.
+    ///
+    /// # Errors
+    /// All mistakes, in the order in which the variables are read.
+    pub fn resolve(env: impl Fn(&str) -> Option<String>) -> Result<Self, Vec<Mistake>> {
+        let mut reader = Reader::new(&env);
+        let disabled = reader.boolean("OTEL_SDK_DISABLED").unwrap_or(false);
+        let traces_exporter = reader
+            .choice(
+                "OTEL_TRACES_EXPORTER",
+                &[
+                    ("otlp", TracesExporter::Otlp),
+                    ("console", TracesExporter::Console),
+                    ("none", TracesExporter::None),
+                ],
+            )
+            .unwrap_or(TracesExporter::Otlp);
+        let traces = otlp(&mut reader, Signal::Traces);
+        let metrics = otlp(&mut reader, Signal::Metrics);
+        let resource = reader.pairs("OTEL_RESOURCE_ATTRIBUTES");
+        let service_name = reader.text("OTEL_SERVICE_NAME").or_else(|| {
+            let (_, name) = resource.iter().find(|(key, _)| key == "service.name")?;
+            Some(name.clone())
+        });
+        let batch = batch(&mut reader);
+        let known_methods = reader
+            .list("OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS")
+            .map_or_else(KnownMethods::default, KnownMethods::exactly);
+        let settings = Self {
+            disabled,
+            traces_exporter,
+            traces,
+            metrics,
+            service_name,
+            resource,
+            batch,
+            known_methods,
+        };
+        reader.finish(settings)
+    }
+}
+
+fn otlp(reader: &mut Reader<'_>, signal: Signal) -> OtlpSettings {
+    let prefix = match signal {
+        Signal::Traces => "TRACES_",
+        Signal::Metrics => "METRICS_",
+    };
+    // The name of the variable that decides: the signal's own, else the generic one.
+    let pick = |reader: &Reader<'_>, part: &str| {
+        let own = format!("OTEL_EXPORTER_OTLP_{prefix}{part}");
+        if reader.text(&own).is_some() {
+            own
+        } else {
+            format!("OTEL_EXPORTER_OTLP_{part}")
+        }
+    };
+    let name = pick(reader, "PROTOCOL");
+    let protocol = reader.choice(
+        &name,
+        &[
+            ("grpc", Protocol::Grpc),
+            ("http/protobuf", Protocol::HttpProtobuf),
+        ],
+    );
+    let protocol = protocol.unwrap_or(Protocol::HttpProtobuf);
+    let name = pick(reader, "INSECURE");
+    let insecure = reader.boolean(&name).unwrap_or(false);
+    let name = pick(reader, "ENDPOINT");
+    let generic = name == "OTEL_EXPORTER_OTLP_ENDPOINT";
+    let endpoint = endpoint::resolve(reader, &name, generic, signal, protocol, insecure);
+    let name = pick(reader, "HEADERS");
+    let headers = Headers(reader.headers(&name));
+    let name = pick(reader, "TIMEOUT");
+    let timeout = reader.milliseconds(&name).unwrap_or(Some(DEFAULT_TIMEOUT));
+    let name = pick(reader, "COMPRESSION");
+    let gzip = reader
+        .choice(&name, &[("gzip", true), ("none", false)])
+        .unwrap_or(false);
+    let name = pick(reader, "CERTIFICATE");
+    let certificate = reader.file(&name);
+    let (certificate_name, key_name) = (
+        pick(reader, "CLIENT_CERTIFICATE"),
+        pick(reader, "CLIENT_KEY"),
+    );
+    let client = match (reader.file(&certificate_name), reader.file(&key_name)) {
+        (Some(certificate), Some(key)) => Some(ClientIdentity { certificate, key }),
+        (Some(_), None) => {
+            reader.mistake(
+                &certificate_name,
+                "a certificate without its key",
+                &format!("set {key_name} too"),
+            );
+            None
+        }
+        (None, Some(_)) => {
+            reader.mistake(
+                &key_name,
+                "a key without its certificate",
+                &format!("set {certificate_name} too"),
+            );
+            None
+        }
+        (None, None) => None,
+    };
+    OtlpSettings {
+        protocol,
+        endpoint,
+        headers,
+        timeout,
+        gzip,
+        certificate,
+        client,
+    }
+}
+
+fn batch(reader: &mut Reader<'_>) -> BatchSettings {
+    const QUEUE: &str = "OTEL_BSP_MAX_QUEUE_SIZE";
+    const BATCH: &str = "OTEL_BSP_MAX_EXPORT_BATCH_SIZE";
+    let delay = reader
+        .number("OTEL_BSP_SCHEDULE_DELAY", 0)
+        .map(Duration::from_millis);
+    let export_timeout = reader.milliseconds("OTEL_BSP_EXPORT_TIMEOUT");
+    let queue_spans = reader.number(QUEUE, 1).unwrap_or(DEFAULT_QUEUE_SPANS);
+    let batch_spans = match reader.number(BATCH, 1) {
+        Some(spans) if spans > queue_spans => {
+            let fix = format!("use at most {queue_spans}, or raise {QUEUE}");
+            reader.mistake(BATCH, "a batch larger than the queue", &fix);
+            queue_spans
+        }
+        Some(spans) => spans,
+        None => queue_spans.min(DEFAULT_BATCH_SPANS as u64),
+    };
+    BatchSettings {
+        delay: delay.unwrap_or(DEFAULT_DELAY),
+        export_timeout: export_timeout.unwrap_or(Some(DEFAULT_EXPORT_TIMEOUT)),
+        queue_spans,
+        batch_spans: usize::try_from(batch_spans).unwrap_or(usize::MAX),
+    }
+}
+
+#[cfg(test)]
+mod tests;

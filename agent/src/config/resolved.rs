@@ -1,0 +1,234 @@
+//! Settings as the program uses them.
+
+use std::path::Path;
+
+use remora_common::config::HEAD_BYTES;
+
+use super::otel::OtelSettings;
+use super::raw::{Given, Raw};
+use super::rule::{Rule, Rules};
+use super::{Mistake, did_you_mean};
+use crate::output::query::QueryPolicy;
+use crate::text::size::parse_size;
+
+/// Smallest, default and largest ring buffer, bytes.
+pub const RING_BYTES: (u32, u32, u32) = (64 << 10, 16 << 20, 1 << 30);
+/// Smallest, default and largest number of connections followed at a time.
+pub const MAX_CONNECTIONS: (u32, u32, u32) = (64, 16_384, 1 << 20);
+/// Most rules of each kind.
+const MAX_RULES: usize = 1024;
+/// Levels of the log, from least to most.
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+/// All settings.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Config {
+    /// `capture_head_bytes`: bytes captured of every request and response head.
+    pub capture_head_bytes: u32,
+    /// `ring_bytes`: size of the ring buffer, a power of two.
+    pub ring_bytes: u32,
+    /// `max_connections`: connections followed at a time.
+    pub max_connections: u32,
+    /// `include` and `exclude`.
+    pub rules: Rules,
+    /// `query_allow`: parameters of query strings that may be shown and exported.
+    pub query: QueryPolicy,
+    /// `service_names`: name to use instead of one found, first match.
+    pub service_names: Vec<(String, String)>,
+    /// `log`: level of the agent's own log.
+    pub log: String,
+}
+
+impl Config {
+    /// Reads flags, environment and file, in this order of strength.
+    ///
+    /// # Errors
+    /// All mistakes there are, in the order of the sources.
+    pub fn load(
+        file: Option<&Path>,
+        flags: &[(&str, String)],
+        env: &[(String, String)],
+    ) -> Result<Self, Vec<Mistake>> {
+        let mut mistakes = Vec::new();
+        let raw = Raw::collect(file, flags, env, &mut mistakes);
+        let config = Self::resolve(&raw, &mut mistakes);
+        if mistakes.is_empty() {
+            Ok(config)
+        } else {
+            Err(mistakes)
+        }
+    }
+
+    /// The same with the standard variables, which may also be keys of the file.
+    ///
+    /// # Errors
+    /// All mistakes in both.
+    pub fn load_with_otel(
+        file: Option<&Path>,
+        flags: &[(&str, String)],
+        env: &[(String, String)],
+    ) -> Result<(Self, OtelSettings), Vec<Mistake>> {
+        let mut mistakes = Vec::new();
+        let raw = Raw::collect(file, flags, env, &mut mistakes);
+        let otel = OtelSettings::resolve(|name| raw.otel(name).map(str::to_owned));
+        let origin = |name: &str| raw.otel_origin(name).unwrap_or(name).to_owned();
+        let otel = otel.map_err(|wrong| {
+            mistakes.extend(wrong.into_iter().map(|wrong| {
+                let problem = format!("{}: {}; {}", wrong.value, wrong.problem, wrong.fix);
+                Mistake::new(origin(&wrong.name), problem)
+            }));
+        });
+        let config = Self::resolve(&raw, &mut mistakes);
+        match otel {
+            Ok(otel) if mistakes.is_empty() => Ok((config, otel)),
+            _ => Err(mistakes),
+        }
+    }
+
+    /// Turns texts into values. Where one is wrong, the default takes its place and
+    /// the mistake is noted.
+    fn resolve(raw: &Raw, mistakes: &mut Vec<Mistake>) -> Self {
+        let mut number = |key: &str, (min, default, max): (u32, u32, u32)| {
+            let Some(given) = raw.get(key) else {
+                return default;
+            };
+            size(given, min, max).unwrap_or_else(|problem| {
+                mistakes.push(Mistake::new(&given.origin, problem));
+                default
+            })
+        };
+        let capture_head_bytes = number("capture_head_bytes", HEAD_BYTES);
+        let ring_bytes = number("ring_bytes", RING_BYTES);
+        let max_connections = number("max_connections", MAX_CONNECTIONS);
+        if let Some(given) = raw
+            .get("ring_bytes")
+            .filter(|_| !ring_bytes.is_power_of_two())
+        {
+            let next = ring_bytes
+                .checked_next_power_of_two()
+                .unwrap_or(RING_BYTES.2);
+            let problem = format!("{ring_bytes} is not a power of two; the next is {next}");
+            mistakes.push(Mistake::new(&given.origin, problem));
+        }
+        Self {
+            capture_head_bytes,
+            ring_bytes,
+            max_connections,
+            rules: Rules {
+                include: rules(raw.get("include"), mistakes),
+                exclude: rules(raw.get("exclude"), mistakes),
+            },
+            query: query(raw.get("query_allow")),
+            service_names: service_names(raw.get("service_names"), mistakes),
+            log: level(raw.get("log"), mistakes),
+        }
+    }
+}
+
+/// The items of a list: as they are from a file, separated by commas from elsewhere.
+fn items(given: &Given) -> Vec<&str> {
+    let comma = |text| -> Vec<&str> { str::split(text, ',').collect() };
+    let parts: Vec<&str> = if given.list {
+        given.values.iter().map(String::as_str).collect()
+    } else {
+        given
+            .values
+            .iter()
+            .flat_map(|text| comma(text.as_str()))
+            .collect()
+    };
+    parts
+        .into_iter()
+        .map(str::trim)
+        .filter(|item| !item.is_empty())
+        .collect()
+}
+
+fn one(given: &Given) -> Result<&str, String> {
+    match given.values.as_slice() {
+        [value] if !given.list => Ok(value),
+        _ => Err("it takes one value, not a list".to_owned()),
+    }
+}
+
+fn size(given: &Given, min: u32, max: u32) -> Result<u32, String> {
+    let text = one(given)?;
+    let value = parse_size(text).map_err(|problem| format!("'{text}' does not fit: {problem}"))?;
+    u32::try_from(value)
+        .ok()
+        .filter(|value| (min..=max).contains(value))
+        .ok_or_else(|| format!("{value} is out of range, it goes from {min} to {max}"))
+}
+
+fn rules(given: Option<&Given>, mistakes: &mut Vec<Mistake>) -> Vec<Rule> {
+    let Some(given) = given else {
+        return Vec::new();
+    };
+    let mut rules = Vec::new();
+    for item in items(given) {
+        match Rule::parse(item) {
+            Ok(rule) => rules.push(rule),
+            Err(problem) => mistakes.push(Mistake::new(&given.origin, problem)),
+        }
+    }
+    if rules.len() > MAX_RULES {
+        mistakes.push(Mistake::new(
+            &given.origin,
+            format!("there can be {MAX_RULES} rules at most"),
+        ));
+    }
+    rules
+}
+
+fn query(given: Option<&Given>) -> QueryPolicy {
+    let names: Vec<&str> = given.map(items).unwrap_or_default();
+    if names.is_empty() {
+        QueryPolicy::Hide
+    } else if names.contains(&"*") {
+        QueryPolicy::Show
+    } else {
+        QueryPolicy::Names(names.into_iter().map(str::to_owned).collect())
+    }
+}
+
+fn service_names(given: Option<&Given>, mistakes: &mut Vec<Mistake>) -> Vec<(String, String)> {
+    let Some(given) = given else {
+        return Vec::new();
+    };
+    let mut names = Vec::new();
+    for item in items(given) {
+        match item
+            .split_once('=')
+            .map(|(from, to)| (from.trim(), to.trim()))
+        {
+            Some((from, to)) if !from.is_empty() && !to.is_empty() => {
+                names.push((from.to_owned(), to.to_owned()));
+            }
+            _ => mistakes.push(Mistake::new(
+                &given.origin,
+                format!("'{item}' is not of the form name=new name"),
+            )),
+        }
+    }
+    names
+}
+
+fn level(given: Option<&Given>, mistakes: &mut Vec<Mistake>) -> String {
+    let Some(given) = given else {
+        return "info".to_owned();
+    };
+    let problem = match one(given) {
+        Ok(text) if LEVELS.contains(&text) => return text.to_owned(),
+        Ok(text) => match did_you_mean(text, LEVELS) {
+            Some(level) => format!("'{text}' is not a level; did you mean {level}?"),
+            None => format!("'{text}' is not a level; there are {}", LEVELS.join(", ")),
+        },
+        Err(problem) => problem,
+    };
+    mistakes.push(Mistake::new(&given.origin, problem));
+    "info".to_owned()
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

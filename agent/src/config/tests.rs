@@ -1,0 +1,188 @@
+use super::*;
+use crate::config::failure;
+use crate::exit::Exit;
+use std::io::Write as _;
+
+fn env(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect()
+}
+
+fn file(text: &str) -> tempfile::NamedTempFile {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    file
+}
+
+#[test]
+fn defaults() {
+    let config = Config::load(None, &[], &env(&[("PATH", "/bin"), ("REMORA_LOG", "")])).unwrap();
+    assert_eq!(config.capture_head_bytes, 1024);
+    assert_eq!(config.ring_bytes, 16 << 20);
+    assert_eq!(config.max_connections, 16_384);
+    assert_eq!(config.rules, Rules::default());
+    assert_eq!(config.query, QueryPolicy::Hide);
+    assert_eq!(config.log, "info");
+}
+
+#[test]
+fn flag_beats_environment_beats_file_beats_default() {
+    let file = file("capture_head_bytes: 2048\nring_bytes: 1m\nmax_connections: 128\n");
+    let env = env(&[
+        ("REMORA_CAPTURE_HEAD_BYTES", "4096"),
+        ("REMORA_RING_BYTES", "2m"),
+    ]);
+    let flags = [("capture_head_bytes", "8192".to_owned())];
+    let config = Config::load(Some(file.path()), &flags, &env).unwrap();
+    assert_eq!(config.capture_head_bytes, 8192);
+    assert_eq!(config.ring_bytes, 2 << 20);
+    assert_eq!(config.max_connections, 128);
+    assert_eq!(config.log, "info");
+}
+
+#[test]
+fn the_file_may_be_named_by_the_environment_and_the_flag_wins() {
+    let one = file("log: debug");
+    let two = file("log: warn");
+    let env = env(&[("REMORA_CONFIG", one.path().to_str().unwrap())]);
+    assert_eq!(Config::load(None, &[], &env).unwrap().log, "debug");
+    assert_eq!(
+        Config::load(Some(two.path()), &[], &env).unwrap().log,
+        "warn"
+    );
+}
+
+#[test]
+fn lists_look_the_same_from_file_and_environment() {
+    let file = file(
+        "include:\n  - pid: 7\n  - executable: nginx\n  - port=8080\n\
+         exclude:\n  cgroup: /system.slice/my,unit.service\n\
+         query_allow: [page, limit]\nservice_names: {nginx: edge, python3: shop}\n",
+    );
+    let from_file = Config::load(Some(file.path()), &[], &[]).unwrap();
+    let from_env = Config::load(
+        None,
+        &[],
+        &env(&[
+            (
+                "REMORA_INCLUDE",
+                "pid=7, executable=nginx,port=8080",
+            ),
+            ("REMORA_QUERY_ALLOW", "page,limit"),
+            ("REMORA_SERVICE_NAMES", "nginx=edge,python3=shop"),
+        ]),
+    )
+    .unwrap();
+    assert_eq!(
+        from_file.rules.include,
+        [
+            Rule::Pid(7),
+            Rule::Executable("nginx".into()),
+            Rule::Port(8080)
+        ]
+    );
+    assert_eq!(
+        from_file.rules.exclude,
+        [Rule::Cgroup("/system.slice/my,unit.service".into())]
+    );
+    assert_eq!(from_file.rules.include, from_env.rules.include);
+    assert_eq!(
+        from_file.query,
+        QueryPolicy::Names(vec!["page".into(), "limit".into()])
+    );
+    assert_eq!(from_file.query, from_env.query);
+    assert_eq!(from_file.service_names, from_env.service_names);
+    let all = Config::load(None, &[], &env(&[("REMORA_QUERY_ALLOW", "*")])).unwrap();
+    assert_eq!(all.query, QueryPolicy::Show);
+}
+
+#[test]
+fn standard_variables_come_from_environment_then_file() {
+    let file = file("otel_service_name: from-file\notel_bsp_max_queue_size: 4096\n");
+    let env = env(&[("OTEL_SERVICE_NAME", "from-env")]);
+    let (_, otel) = Config::load_with_otel(Some(file.path()), &[], &env).unwrap();
+    assert_eq!(otel.service_name.as_deref(), Some("from-env"));
+    assert_eq!(otel.batch.queue_spans, 4096);
+    let raw = Raw::collect(Some(file.path()), &[], &env, &mut Vec::new());
+    assert_eq!(raw.otel("OTEL_EXPORTER_OTLP_ENDPOINT"), None);
+}
+
+#[test]
+fn mistakes_in_standard_variables_are_among_all_others() {
+    let file = file("otel_bsp_max_queue_size: many\nring_bytes: 5\n");
+    let env = env(&[("OTEL_EXPORTER_OTLP_PROTOCOL", "morse")]);
+    let mistakes = Config::load_with_otel(Some(file.path()), &[], &env).unwrap_err();
+    let text = failure(&mistakes).to_string();
+    for part in [": otel_bsp_max_queue_size: many: ", "ring_bytes: 5 is", "OTEL_EXPORTER_OTLP_PROTOCOL: morse: "] {
+        assert!(text.contains(part), "{part} is not in {text}");
+    }
+    // Without exporting, they are nobody's business.
+    Config::load(None, &[], &env).unwrap();
+}
+
+#[test]
+fn kubernetes_service_links_are_not_ours() {
+    let links = env(&[
+        ("REMORA_PORT", "tcp://10.0.0.1:4318"),
+        ("REMORA_PORT_4318_TCP_ADDR", "10.0.0.1"),
+        ("REMORA_SERVICE_HOST", "10.0.0.1"),
+        ("REMORA_SERVICE_PORT_OTLP", "4318"),
+    ]);
+    Config::load(None, &[], &links).unwrap();
+}
+
+#[test]
+fn all_mistakes_at_once() {
+    let file = file(
+        "capture_head_byte: 1024\nring_bytes: 1000000\nmax_connections: [1, 2]\n\
+         include:\n  - pid: nginx\n  - user: root\n  - executable: /bin/sh\n  - [[1]]\nspool_dir: /var\n",
+    );
+    let env = env(&[
+        ("REMORA_EXCLUDE", "port=0,nginx"),
+        ("REMORA_LOG", "wran"),
+        ("REMORA_COLOUR", "yes"),
+        ("REMORA_SERVICE_NAMES", "=x"),
+    ]);
+    let flags = [("capture_head_bytes", "9000".to_owned())];
+    let mistakes = Config::load(Some(file.path()), &flags, &env).unwrap_err();
+    let text = failure(&mistakes).to_string();
+    for part in [
+        "capture_head_byte: unknown setting; did you mean capture_head_bytes?",
+        "ring_bytes: 1000000 is not a power of two; the next is 1048576",
+        "max_connections: it takes one value, not a list",
+        "include: it takes a value, a list of values",
+        "spool_dir: this version cannot do that yet",
+        "REMORA_EXCLUDE: '0' is not a port",
+        "REMORA_EXCLUDE: 'nginx' is not a rule",
+        "REMORA_LOG: 'wran' is not a level; did you mean warn?",
+        "REMORA_COLOUR: unknown setting; there are REMORA_CAPTURE_HEAD_BYTES",
+        "REMORA_SERVICE_NAMES: '=x' is not of the form",
+        "--capture-head-bytes: 9000 is out of range, it goes from 256 to 8192",
+        "there are 11 mistakes",
+    ] {
+        assert!(text.contains(part), "{part} is not in {text}");
+    }
+    assert_eq!(failure(&mistakes).exit, Exit::Config);
+}
+
+#[test]
+fn a_file_that_is_no_configuration() {
+    for (text, part) in [
+        ("- a\n- b\n", "not a list of keys"),
+        ("a: [", "did not find"),
+        ("1: 2\n", "a key is not a text"),
+    ] {
+        let file = file(text);
+        let mistakes = Config::load(Some(file.path()), &[], &[]).unwrap_err();
+        assert!(mistakes[0].problem.contains(part), "{mistakes:?}");
+    }
+    let missing = Config::load(Some(Path::new("/nonexistent/remora.yaml")), &[], &[]).unwrap_err();
+    assert!(
+        missing[0]
+            .to_string()
+            .starts_with("/nonexistent/remora.yaml: it cannot be read")
+    );
+    Config::load(Some(file("# nothing\n").path()), &[], &[]).unwrap();
+}

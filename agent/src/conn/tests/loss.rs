@@ -1,0 +1,232 @@
+//! A request is counted as lost once, by whoever lost it.
+
+use super::*;
+use remora_common::pod::Pod;
+
+#[test]
+fn responses_from_before_the_agent_are_counted_and_give_nothing() {
+    let orphan = Part::response(OK).flags(stream::WHOLE | flags::ORPHAN);
+    let parted = Part::response(OK).flags(START | flags::ORPHAN);
+    let rest = Part::response(b"").flags(END | flags::ORPHAN);
+    let (seen, pipeline) = run([
+        stream::server(7),
+        stream::message(7, 0, orphan),
+        stream::message(7, 0, parted),
+        stream::message(7, 0, rest),
+        stream::message(7, 0, Part::request(GET)),
+        stream::message(7, 0, Part::response(OK)),
+    ]);
+    assert_eq!((seen.len(), pipeline.ledger().orphans), (1, 2));
+}
+
+#[test]
+fn what_the_kernel_lost_and_counted_is_dropped_without_a_word() {
+    let (seen, pipeline) = run([
+        stream::server(7),
+        // The response of 0, the request of 1 and the end of request 2 are lost.
+        stream::message(7, 0, Part::request(GET)),
+        stream::message(7, 1, Part::response(OK)),
+        stream::message(7, 2, Part::request(GET).flags(START | HEAD_END)),
+        stream::message(7, 3, Part::request(GET)),
+        stream::message(7, 3, Part::response(OK)),
+        // A continuation of something that never began.
+        stream::message(7, 4, Part::request(b"x").flags(HEAD_END)),
+        stream::message(7, 4, Part::response(b"").flags(END)),
+        stream::close(7, 4, 4),
+    ]);
+    assert_eq!(seen.len(), 1);
+    assert_eq!(seen[0].span_id, Seed([1, 2]).span_id(7, 3));
+    let ledger = pipeline.ledger();
+    assert_eq!(
+        (
+            ledger.decode,
+            ledger.evicted,
+            pipeline.occupancy().exchanges
+        ),
+        (0, 0, 0)
+    );
+}
+
+#[test]
+fn requests_that_the_kernel_names_as_lost_are_not_reported() {
+    let mut records = vec![stream::server(7)];
+    for index in 0..70 {
+        records.push(stream::message(7, index, Part::request(GET)));
+    }
+    for index in 0..66 {
+        records.push(stream::message(7, index, Part::response(OK)));
+    }
+    let mut close = stream::close_record(7, 70, 66);
+    close.lost = 1 << (67 % 64) | 1 << (69 % 64);
+    records.push(close.as_bytes().to_vec());
+    let (seen, pipeline) = run(&records);
+    let ids: Vec<_> = seen[66..].iter().map(|seen| seen.span_id).collect();
+    assert_eq!(ids, [66, 68].map(|index| Seed([1, 2]).span_id(7, index)));
+    let ledger = pipeline.ledger();
+    assert_eq!((ledger.decode, ledger.evicted), (0, 0));
+}
+
+#[test]
+fn a_response_whose_beginning_could_not_be_decoded_is_lost_once() {
+    let mut close = stream::close_record(7, 1, 0);
+    close.response_open = 1;
+    let (seen, pipeline) = run([
+        stream::server(7),
+        stream::message(7, 0, Part::request(GET)),
+        stream::message(7, 0, Part::response(OK).flags(START))[..50].to_vec(),
+        close.as_bytes().to_vec(),
+    ]);
+    assert_eq!((seen.len(), pipeline.ledger().decode), (0, 1));
+}
+
+#[test]
+fn losses_do_not_pile_up_on_a_connection_that_lives_on() {
+    let mut records = vec![stream::server(7)];
+    for index in 0..10_000 {
+        records.push(stream::message(7, index, Part::request(GET)));
+        if index % 2 == 0 {
+            records.push(stream::message(7, index, Part::response(OK)));
+        }
+    }
+    let (seen, pipeline) = run(&records);
+    assert_eq!(seen.len(), 5_000);
+    assert!(pipeline.occupancy().exchanges <= 2 * STALE as usize);
+}
+
+#[test]
+fn a_pipeline_deeper_than_what_counts_as_stale_is_kept_whole() {
+    let depth = 10 * STALE;
+    let mut records = vec![stream::server(7)];
+    records.extend((0..depth).map(|index| stream::message(7, index, Part::request(GET))));
+    records.extend((0..depth).map(|index| stream::message(7, index, Part::response(OK))));
+    assert_eq!(run(&records).0.len(), depth as usize);
+}
+
+#[test]
+fn an_address_used_again_is_another_connection() {
+    let (seen, pipeline) = run([
+        stream::server(7),
+        stream::message(7, 0, Part::request(GET)),
+        // The end of 7 was lost; the same addresses come back as 8.
+        stream::server(8),
+        stream::message(8, 0, Part::request(GET)),
+        stream::message(8, 0, Part::response(OK)),
+        stream::close(8, 1, 1),
+    ]);
+    assert_eq!(seen.len(), 1);
+    assert_eq!(seen[0].conn, 8);
+    assert_eq!(pipeline.occupancy().conns, 1);
+}
+
+#[test]
+fn a_connection_announced_twice_keeps_what_is_under_way() {
+    let seen = only([
+        stream::server(7),
+        stream::message(7, 0, Part::request(GET)),
+        stream::server(7),
+        stream::message(7, 0, Part::response(OK)),
+    ]);
+    assert_eq!(seen.status, Some(200));
+}
+
+#[test]
+fn requests_of_an_unknown_connection_are_counted_when_they_end() {
+    let (seen, pipeline) = run([
+        stream::message(7, 0, Part::request(GET)),
+        stream::message(7, 0, Part::response(OK).flags(START | HEAD_END)),
+        stream::message(7, 0, Part::response(b"").flags(END)),
+        stream::message(7, 1, Part::request(GET)),
+        stream::message(7, 1, Part::response(OK)),
+        stream::message(7, 2, Part::request(GET)),
+        stream::close(7, 3, 2),
+    ]);
+    assert_eq!((seen.len(), pipeline.ledger().decode), (0, 3));
+    // What the kernel has counted of them is not counted again.
+    let mut close = stream::close_record(8, 3, 1);
+    close.lost = 2;
+    let (_, pipeline) = run([vec![0], close.as_bytes().to_vec()]);
+    assert_eq!(pipeline.ledger().decode, 1 + 1);
+    // Nothing but the end of a connection that the kernel could not announce: it has
+    // counted what was in flight.
+    let (_, pipeline) = run([stream::close(7, 3, 2)]);
+    assert_eq!(pipeline.ledger().decode, 0);
+}
+
+#[test]
+fn requests_of_an_evicted_connection_are_counted_when_they_end() {
+    let limits = Limits {
+        conns: 2,
+        ..Limits::default()
+    };
+    let mut pipeline = pipeline(limits);
+    let mut sink = Collect::default();
+    for conn in 0..5 {
+        pipeline.record(&stream::server(conn), &mut sink);
+        pipeline.record(&stream::message(conn, 0, Part::request(GET)), &mut sink);
+    }
+    assert_eq!(pipeline.occupancy().conns_evicted, 3);
+    assert_eq!(pipeline.ledger().evicted, 0, "they are still in flight");
+    for conn in 0..4 {
+        pipeline.record(&stream::message(conn, 0, Part::response(OK)), &mut sink);
+        pipeline.record(&stream::close(conn, 1, 1), &mut sink);
+    }
+    pipeline.record(&stream::close(4, 1, 0), &mut sink);
+    let ledger = pipeline.ledger();
+    assert_eq!((ledger.exchanges, ledger.evicted, ledger.decode), (2, 3, 0));
+    assert_eq!(pipeline.occupancy().exchanges, 0);
+}
+
+#[test]
+fn requests_for_which_there_is_no_room_are_counted() {
+    let limits = Limits {
+        exchanges: 3,
+        ..Limits::default()
+    };
+    let mut pipeline = pipeline(limits);
+    let mut sink = Collect::default();
+    pipeline.record(&stream::server(7), &mut sink);
+    for index in 0..10 {
+        pipeline.record(&stream::message(7, index, Part::request(GET)), &mut sink);
+    }
+    for index in 0..10 {
+        pipeline.record(&stream::message(7, index, Part::response(OK)), &mut sink);
+    }
+    pipeline.record(&stream::close(7, 10, 10), &mut sink);
+    let ledger = pipeline.ledger();
+    assert_eq!((ledger.exchanges, ledger.evicted), (3, 7));
+    assert_eq!(pipeline.occupancy().exchanges, 0);
+}
+
+#[test]
+fn records_that_are_none_are_counted() {
+    let mut bad_side = stream::message(7, 1, Part::request(GET));
+    let at = std::mem::offset_of!(Message, side);
+    bad_side[at] = 9;
+    let (seen, pipeline) = run([
+        vec![],
+        vec![0xff; 100],
+        stream::server(7)[..40].to_vec(),
+        stream::server(7),
+        stream::message(7, 0, Part::request(GET)),
+        // Begins what has begun.
+        stream::message(7, 0, Part::request(GET)),
+        bad_side,
+        stream::message(7, 0, Part::response(OK)),
+    ]);
+    assert_eq!((seen.len(), pipeline.ledger().decode), (1, 5));
+}
+
+#[test]
+fn the_counters_of_a_recording_reach_the_ledger() {
+    let mut counters = Counters::default();
+    counters[remora_common::counters::Counter::Finished as usize] = 1;
+    let (_, pipeline) = run([
+        stream::server(7),
+        stream::message(7, 0, Part::request(GET)),
+        stream::message(7, 0, Part::response(OK)),
+        crate::ingest::decode::encode_counters(&counters),
+    ]);
+    let summary = pipeline.ledger().summary();
+    assert!(summary.balanced());
+    assert_eq!(summary.seen, 1);
+}

@@ -1,0 +1,6 @@
+//! Services and clients for `remora demo`: real processes with real traffic, small
+//! enough to come with the program.
+
+pub mod client;
+mod http;
+pub mod service;

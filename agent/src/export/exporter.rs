@@ -1,0 +1,265 @@
+//! The exporter's thread.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::counters::{DropReason, ExportCounters, Snapshot};
+use super::deliver::{Delivery, Phase, State, Transport};
+use super::file::FileExporter;
+use super::grpc::{GrpcError, GrpcExporter};
+use super::http::HttpExporter;
+use super::otlp::Encoder;
+use super::resource::HostInfo;
+use super::retry::RetryPolicy;
+use super::sink::{BatchLimits, OtlpSink};
+use super::tls::TlsError;
+use crate::config::otel::{
+    BatchSettings, OtelSettings, OtlpSettings, Protocol, QUEUE_BYTES, TracesExporter,
+};
+use crate::queue::Queue;
+use crate::queue::memory::{Bounds, MemoryQueue};
+use crate::span::attrs::SpanOptions;
+
+/// Requests under way at once: hides the gateway's latency, without being a burden to it.
+const REQUESTS_IN_FLIGHT: usize = 4;
+
+/// Where spans go.
+#[derive(Clone, Debug)]
+pub enum Destination {
+    /// An OTLP gateway.
+    Gateway(OtlpSettings),
+    /// A file of OTLP JSON lines.
+    File(PathBuf),
+    /// OTLP JSON lines on standard output.
+    Stdout,
+}
+
+/// How spans are exported.
+#[derive(Clone, Debug)]
+pub struct ExportSettings {
+    /// Where to.
+    pub destination: Destination,
+    /// Batching and queueing.
+    pub batch: BatchSettings,
+    /// When to try again. Its `max_elapsed` is overridden by [`BatchSettings::export_timeout`].
+    pub retry: RetryPolicy,
+    /// What spans hold.
+    pub span: SpanOptions,
+    /// The host.
+    pub host: HostInfo,
+    /// Bytes of encoded batches held at most.
+    pub queue_bytes: usize,
+}
+
+impl ExportSettings {
+    /// What the standard variables ask for; `None` if they switch exporting off.
+    #[must_use]
+    pub fn from_otel(otel: &OtelSettings) -> Option<Self> {
+        if otel.disabled {
+            return None;
+        }
+        let destination = match otel.traces_exporter {
+            TracesExporter::Otlp => Destination::Gateway(otel.traces.clone()),
+            TracesExporter::Console => Destination::Stdout,
+            TracesExporter::None => return None,
+        };
+        Some(Self {
+            destination,
+            batch: otel.batch,
+            retry: RetryPolicy::default(),
+            span: SpanOptions {
+                allow_query: false,
+                known_methods: otel.known_methods.clone(),
+            },
+            host: HostInfo::read(otel.resource.clone()),
+            queue_bytes: QUEUE_BYTES,
+        })
+    }
+}
+
+/// Why exporting cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The gRPC client.
+    #[error(transparent)]
+    Grpc(#[from] GrpcError),
+    /// Certificates.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The file.
+    #[error("cannot write to {path}: {source}")]
+    File {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The runtime or its thread.
+    #[error("cannot start the exporter: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// A running exporter.
+#[derive(Debug)]
+pub struct Exporter {
+    queue: Arc<dyn Queue>,
+    counters: Arc<ExportCounters>,
+    phase: watch::Sender<Phase>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Exporter {
+    /// Starts the thread. The sink is for the ingest thread.
+    ///
+    /// # Errors
+    /// If certificates or the file are unusable, or the thread cannot be started. That the
+    /// gateway cannot be reached is no error: it may come up later.
+    pub fn start(settings: ExportSettings) -> Result<(Self, OtlpSink), StartError> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let (transport, timeout, workers) = {
+            let _context = runtime.enter();
+            transport(&settings.destination)?
+        };
+        let queue: Arc<dyn Queue> = Arc::new(MemoryQueue::new(Bounds {
+            items: settings.batch.queue_spans,
+            bytes: settings.queue_bytes,
+        }));
+        let counters = Arc::new(ExportCounters::default());
+        let (phase, phase_receiver) = watch::channel(Phase::Running);
+        let delivery = Delivery {
+            queue: Arc::clone(&queue),
+            counters: Arc::clone(&counters),
+            transport,
+            timeout,
+            policy: RetryPolicy {
+                max_elapsed: settings.batch.export_timeout.unwrap_or(Duration::MAX),
+                ..settings.retry
+            },
+            phase: phase_receiver,
+            state: Mutex::new(State::default()),
+        };
+        let thread = std::thread::Builder::new()
+            .name("remora-export".into())
+            .spawn(move || run(&runtime, delivery, workers))?;
+        let limits = BatchLimits {
+            spans: settings.batch.batch_spans,
+            delay: settings.batch.delay,
+        };
+        let encoder = Encoder::new(settings.span, settings.host);
+        let sink = OtlpSink::new(encoder, limits, Arc::clone(&queue), Arc::clone(&counters));
+        let exporter = Self {
+            queue,
+            counters,
+            phase,
+            thread: Some(thread),
+        };
+        Ok((exporter, sink))
+    }
+
+    /// The counters, for the summary and self-telemetry.
+    #[must_use]
+    pub fn counters(&self) -> Arc<ExportCounters> {
+        Arc::clone(&self.counters)
+    }
+
+    /// The queue, for self-telemetry.
+    #[must_use]
+    pub fn queue(&self) -> Arc<dyn Queue> {
+        Arc::clone(&self.queue)
+    }
+
+    /// Delivers what is queued for at most `limit`, counts the rest as dropped, and ends the
+    /// thread. Drop (or flush) the sink before: what comes later is refused.
+    pub fn shutdown(mut self, limit: Duration) -> Snapshot {
+        self.end(limit);
+        self.counters.snapshot()
+    }
+
+    fn end(&mut self, limit: Duration) {
+        let Some(thread) = self.thread.take() else {
+            return;
+        };
+        self.queue.close();
+        self.phase
+            .send_replace(Phase::Draining(Instant::now() + limit));
+        if thread.join().is_err() {
+            tracing::error!("the exporter's thread panicked");
+        }
+    }
+}
+
+impl Drop for Exporter {
+    fn drop(&mut self) {
+        self.end(Duration::ZERO);
+    }
+}
+
+fn transport(
+    destination: &Destination,
+) -> Result<(Transport, Option<Duration>, usize), StartError> {
+    Ok(match destination {
+        Destination::Gateway(settings) => {
+            let transport = match settings.protocol {
+                Protocol::Grpc => Transport::Grpc(GrpcExporter::new(settings)?),
+                Protocol::HttpProtobuf => Transport::Http(HttpExporter::new(settings)?),
+            };
+            (transport, settings.timeout, REQUESTS_IN_FLIGHT)
+        }
+        // Lines in order of time: one at a time.
+        Destination::File(path) => {
+            let file = FileExporter::open(path).map_err(|source| StartError::File {
+                path: path.clone(),
+                source,
+            })?;
+            (Transport::File(file), None, 1)
+        }
+        Destination::Stdout => (Transport::File(FileExporter::stdout()), None, 1),
+    })
+}
+
+fn run(runtime: &Runtime, delivery: Delivery, workers: usize) {
+    let delivery = Arc::new(delivery);
+    runtime.block_on(async {
+        let mut phase = delivery.phase.clone();
+        let mut tasks = JoinSet::new();
+        for _ in 0..workers {
+            tasks.spawn(Arc::clone(&delivery).work());
+        }
+        let end = async {
+            loop {
+                let now = *phase.borrow_and_update();
+                match now {
+                    Phase::Draining(end) => return sleep_until(end).await,
+                    Phase::Running => {
+                        if phase.changed().await.is_err() {
+                            return;
+                        }
+                    }
+                }
+            }
+        };
+        tokio::select! {
+            () = end => {}
+            () = async { while tasks.join_next().await.is_some() {} } => {}
+        }
+        // Aborting a worker counts the spans it was about to send.
+        let grace = Instant::now() + Duration::from_millis(200);
+        if timeout_at(grace, tasks.shutdown()).await.is_err() {
+            tracing::warn!("a request could not be ended in time");
+        }
+    });
+    while let Some(batch) = delivery.queue.try_pop() {
+        delivery.counters.taken(batch.items);
+        delivery
+            .counters
+            .given_up(batch.items, DropReason::Shutdown);
+        delivery.queue.settle(&batch);
+    }
+}

@@ -1,0 +1,219 @@
+//! OTLP/HTTP with protobuf bodies.
+
+use std::io::Write;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use flate2::{Compression, write::GzEncoder};
+use http::{HeaderMap, Request, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::{Client, connect::HttpConnector};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
+use prost::Message;
+
+use super::response::{self, MAX_RESPONSE_BYTES, RpcStatus, printable};
+use super::retry::{Outcome, retry_after};
+use super::tls::{TlsError, client_config};
+use super::{CONNECT_TIMEOUT, IDLE_TIMEOUT, KEEPALIVE, USER_AGENT};
+use crate::config::otel::OtlpSettings;
+
+/// A connection pool to one URL.
+#[derive(Debug)]
+pub struct HttpExporter {
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    endpoint: Uri,
+    headers: HeaderMap,
+    gzip: bool,
+}
+
+impl HttpExporter {
+    /// A client for the endpoint. Nothing is connected before the first request.
+    ///
+    /// # Errors
+    /// If TLS cannot be set up.
+    pub fn new(settings: &OtlpSettings) -> Result<Self, TlsError> {
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        tcp.set_keepalive(Some(KEEPALIVE));
+        tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(client_config(settings)?)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(tcp);
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .build(connector);
+        let mut headers = HeaderMap::new();
+        headers.insert(
+            header::USER_AGENT,
+            header::HeaderValue::from_static(USER_AGENT),
+        );
+        for (name, value) in &settings.headers.0 {
+            headers.append(name, value.clone());
+        }
+        // Not the user's to set: they describe the body.
+        let protobuf = header::HeaderValue::from_static("application/x-protobuf");
+        headers.insert(header::CONTENT_TYPE, protobuf);
+        if settings.gzip {
+            let gzip = header::HeaderValue::from_static("gzip");
+            headers.insert(header::CONTENT_ENCODING, gzip);
+        }
+        Ok(Self {
+            client,
+            endpoint: settings.endpoint.clone(),
+            headers,
+            gzip: settings.gzip,
+        })
+    }
+
+    /// Posts one body.
+    pub async fn send(&self, body: Bytes) -> Outcome {
+        let body = match self.gzip.then(|| gzip(&body)) {
+            None => body,
+            Some(Ok(packed)) => packed,
+            Some(Err(error)) => {
+                return Outcome::Refused {
+                    cause: format!("gzip: {error}"),
+                };
+            }
+        };
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = http::Method::POST;
+        *request.uri_mut() = self.endpoint.clone();
+        *request.headers_mut() = self.headers.clone();
+        match self.client.request(request).await {
+            Ok(response) => answer(response).await,
+            Err(error) => Outcome::Retry {
+                after: None,
+                cause: causes(&error),
+            },
+        }
+    }
+}
+
+/// An error with what caused it: hyper's own text alone says "client error (Connect)".
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    printable(&text)
+}
+
+/// Level 1: four times faster than the default for bodies a tenth larger.
+fn gzip(body: &[u8]) -> std::io::Result<Bytes> {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 8), Compression::fast());
+    encoder.write_all(body)?;
+    Ok(encoder.finish()?.into())
+}
+
+async fn answer(response: http::Response<Incoming>) -> Outcome {
+    let (head, body) = response.into_parts();
+    // A body that breaks off, or is too long, does not undo what the status says.
+    let body = Limited::new(body, MAX_RESPONSE_BYTES).collect().await;
+    let body = body.map(|body| body.to_bytes()).unwrap_or_default();
+    classify(head.status, &head.headers, &body, SystemTime::now())
+}
+
+/// OTLP specification, "OTLP/HTTP Response": what may be sent again.
+fn classify(status: StatusCode, headers: &HeaderMap, body: &[u8], now: SystemTime) -> Outcome {
+    if status.is_success() {
+        return response::delivered(ExportTraceServiceResponse::decode(body).unwrap_or_default());
+    }
+    let cause = cause(status, headers, body);
+    match status {
+        StatusCode::TOO_MANY_REQUESTS
+        | StatusCode::BAD_GATEWAY
+        | StatusCode::SERVICE_UNAVAILABLE
+        | StatusCode::GATEWAY_TIMEOUT => Outcome::Retry {
+            after: delay(headers, now),
+            cause,
+        },
+        StatusCode::PAYLOAD_TOO_LARGE => Outcome::TooLarge { cause },
+        _ => Outcome::Refused { cause },
+    }
+}
+
+fn delay(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    retry_after(headers.get(header::RETRY_AFTER)?.to_str().ok()?, now)
+}
+
+fn cause(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> String {
+    let kind = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok());
+    let message = match kind {
+        Some(kind) if kind.starts_with("application/x-protobuf") => RpcStatus::decode(body)
+            .map(|status| status.message)
+            .unwrap_or_default(),
+        Some(kind) if kind.starts_with("text/plain") || kind.starts_with("application/json") => {
+            String::from_utf8_lossy(body).into_owned()
+        }
+        _ => String::new(),
+    };
+    let separator = if message.is_empty() { "" } else { ": " };
+    format!("HTTP {status}{separator}{}", printable(message.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn classify_status(status: u16) -> Outcome {
+        let status = StatusCode::from_u16(status).unwrap();
+        classify(status, &HeaderMap::new(), b"", SystemTime::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn only_four_statuses_are_retried() {
+        for status in 100..600 {
+            let outcome = classify_status(status);
+            match status {
+                200..300 => assert!(matches!(outcome, Outcome::Delivered { rejected: 0, .. })),
+                429 | 502 | 503 | 504 => {
+                    assert!(matches!(outcome, Outcome::Retry { after: None, .. }))
+                }
+                413 => assert!(matches!(outcome, Outcome::TooLarge { .. })),
+                _ => assert!(matches!(outcome, Outcome::Refused { .. }), "{status}"),
+            }
+        }
+    }
+
+    #[test]
+    fn messages_of_gateways_are_quoted() {
+        let mut headers = HeaderMap::new();
+        headers.insert(
+            header::CONTENT_TYPE,
+            "application/x-protobuf".parse().unwrap(),
+        );
+        let body = RpcStatus {
+            code: 3,
+            message: "bad span".into(),
+            details: vec![],
+        }
+        .encode_to_vec();
+        let outcome = classify(
+            StatusCode::BAD_REQUEST,
+            &headers,
+            &body,
+            SystemTime::UNIX_EPOCH,
+        );
+        assert_eq!(
+            outcome,
+            Outcome::Refused {
+                cause: "HTTP 400 Bad Request: bad span".into()
+            }
+        );
+    }
+}

@@ -1,0 +1,33 @@
+//! Out of the agent: encoding spans as OTLP, and delivering them to a gateway.
+//!
+//! The ingest thread encodes every span into the open batch of an [`OtlpSink`](sink::OtlpSink)
+//! and hands full or old batches to a [`Queue`](crate::queue::Queue) without ever waiting.
+//! One thread of its own ([`Exporter`](exporter::Exporter)) takes batches out and sends them
+//! over [gRPC](grpc), [HTTP](http) or into a [file](file), until they are acknowledged or
+//! given up. [`ExportCounters`](counters::ExportCounters) know what became of every span.
+
+pub mod batch;
+pub mod counters;
+pub mod deliver;
+pub mod exporter;
+pub mod file;
+pub mod grpc;
+pub mod http;
+pub mod otlp;
+pub mod resource;
+pub mod response;
+pub mod retry;
+pub mod sink;
+pub mod split;
+pub mod tls;
+
+use std::time::Duration;
+
+/// Time to open a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// An idle connection is closed after this.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// A silent connection is probed this often.
+const KEEPALIVE: Duration = Duration::from_secs(20);
+/// How the agent introduces itself to gateways.
+const USER_AGENT: &str = concat!("OTel-OTLP-Exporter-Remora/", env!("CARGO_PKG_VERSION"));

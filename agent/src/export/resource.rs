@@ -1,0 +1,137 @@
+//! OTLP resources: who a group of spans is about.
+
+use std::collections::HashSet;
+use std::fs;
+
+use uuid::Uuid;
+
+use crate::exchange::ProcessInfo;
+use crate::span::wire;
+
+/// Schema of all attributes written.
+pub const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.41.0";
+/// Name of the agent: `telemetry.distro.name`, and the instrumentation scope.
+pub const NAME: &str = "remora";
+/// Version of the agent.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Namespace the conventions prescribe for `service.instance.id` derived from other ids.
+const INSTANCE_NAMESPACE: Uuid = Uuid::from_u128(0x4d63_009a_8d0f_11ee_aad7_4c79_6ed8_e320);
+
+/// Longest host name and machine id read, bytes.
+const HOST_FILE_BYTES: usize = 256;
+
+/// The host, and what the user says about everything on it.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct HostInfo {
+    /// `host.name`.
+    pub name: Option<String>,
+    /// `host.id`.
+    pub id: Option<String>,
+    /// Attributes of every resource (the agent's own `OTEL_RESOURCE_ATTRIBUTES`). Those of
+    /// a process win, and `service.*` is not taken from here: the agent is no part of
+    /// the services it sees.
+    pub attributes: Vec<(String, String)>,
+}
+
+impl HostInfo {
+    /// Reads the host name and the machine id (`/etc/machine-id`, else
+    /// `/var/lib/dbus/machine-id`). What cannot be read is left out.
+    #[must_use]
+    pub fn read(attributes: Vec<(String, String)>) -> Self {
+        let name = first_line("/proc/sys/kernel/hostname");
+        let id = first_line("/etc/machine-id").or_else(|| first_line("/var/lib/dbus/machine-id"));
+        Self {
+            name,
+            id,
+            attributes,
+        }
+    }
+}
+
+fn first_line(path: &str) -> Option<String> {
+    let text = fs::read_to_string(path).ok()?;
+    let line = text.lines().next()?.trim();
+    (!line.is_empty() && line.len() <= HOST_FILE_BYTES).then(|| line.to_owned())
+}
+
+/// Encodes the `resource` field of a `ResourceSpans` for a process. Every key is written
+/// once; the first of these to give it wins: the process's own resource attributes, what
+/// was found out about it, the host, the user's attributes for all.
+#[must_use]
+pub fn encode(process: &ProcessInfo, host: &HostInfo) -> Box<[u8]> {
+    let mut resource = Resource::default();
+    resource.string("service.name", &process.service);
+    resource.optional("service.namespace", process.service_namespace.as_deref());
+    for (key, value) in &process.resource {
+        resource.string(key, value);
+    }
+    resource.string("service.instance.id", &instance_id(process, host));
+    resource.int("process.pid", u64::from(process.tgid));
+    let executable = process
+        .executable
+        .as_deref()
+        .filter(|path| !path.is_empty());
+    let name = executable
+        .and_then(|path| path.rsplit('/').next())
+        .filter(|name| !name.is_empty())
+        .unwrap_or(&process.comm);
+    resource.string("process.executable.name", name);
+    resource.optional("process.executable.path", executable);
+    resource.optional("container.id", process.container_id.as_deref());
+    resource.optional("k8s.pod.uid", process.pod_uid.as_deref());
+    resource.optional("host.name", host.name.as_deref());
+    resource.optional("host.id", host.id.as_deref());
+    resource.string("os.type", "linux");
+    resource.string("telemetry.distro.name", NAME);
+    resource.string("telemetry.distro.version", VERSION);
+    for (key, value) in &host.attributes {
+        if !key.starts_with("service.") {
+            resource.string(key, value);
+        }
+    }
+    let mut field = Vec::with_capacity(resource.bytes.len() + 4);
+    wire::bytes(&mut field, 1, &resource.bytes);
+    field.into_boxed_slice()
+}
+
+/// A UUID (version 5) of host, container and process id: the same after a restart of the
+/// agent, another one for every process.
+fn instance_id(process: &ProcessInfo, host: &HostInfo) -> String {
+    let source = format!(
+        "{}/{}/{}",
+        host.id
+            .as_deref()
+            .or(host.name.as_deref())
+            .unwrap_or_default(),
+        process.container_id.as_deref().unwrap_or_default(),
+        process.tgid,
+    );
+    Uuid::new_v5(&INSTANCE_NAMESPACE, source.as_bytes()).to_string()
+}
+
+#[derive(Default)]
+struct Resource<'a> {
+    bytes: Vec<u8>,
+    keys: HashSet<&'a str>,
+}
+
+impl<'a> Resource<'a> {
+    fn string(&mut self, key: &'a str, value: &str) {
+        if !key.is_empty() && self.keys.insert(key) {
+            wire::resource_string(&mut self.bytes, key, value);
+        }
+    }
+
+    fn optional(&mut self, key: &'a str, value: Option<&str>) {
+        if let Some(value) = value.filter(|value| !value.is_empty()) {
+            self.string(key, value);
+        }
+    }
+
+    fn int(&mut self, key: &'a str, value: u64) {
+        if self.keys.insert(key) {
+            wire::resource_int(&mut self.bytes, key, value);
+        }
+    }
+}

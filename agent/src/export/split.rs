@@ -1,0 +1,75 @@
+//! Cutting a request in two, for a gateway that finds it too large.
+
+use prost::bytes::Buf;
+use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
+
+use super::batch::Batch;
+use crate::span::wire::{bytes, varint_len};
+
+/// Field numbers of `ExportTraceServiceRequest.resource_spans`, `ResourceSpans.scope_spans`
+/// and `ScopeSpans.spans`.
+const PATH: [u32; 3] = [1, 2, 2];
+
+/// Cuts a trace request with at least two spans into two of about half the spans each;
+/// resource and scope are repeated in both. `None` if there is nothing to cut, or the
+/// bytes are not a trace request.
+#[must_use]
+pub fn split(batch: &Batch) -> Option<[Batch; 2]> {
+    let half = batch.items / 2;
+    if half == 0 {
+        return None;
+    }
+    let part = |keep: std::ops::Range<u64>| {
+        let items = keep.end - keep.start;
+        let mut cut = Cut { keep, seen: 0 };
+        let body = cut.message(&batch.body, 0)?;
+        (cut.seen == batch.items).then(|| Batch {
+            signal: batch.signal,
+            items,
+            body: body.into(),
+        })
+    };
+    Some([part(0..half)?, part(half..batch.items)?])
+}
+
+struct Cut {
+    /// Spans to keep, by their position in the request.
+    keep: std::ops::Range<u64>,
+    seen: u64,
+}
+
+impl Cut {
+    /// Copies the fields of a message `depth` levels down, without the spans outside of
+    /// `keep` and without groups that would be left without spans.
+    fn message(&mut self, message: &[u8], depth: usize) -> Option<Vec<u8>> {
+        let mut out = Vec::with_capacity(message.len() / 2);
+        let mut rest = message;
+        while !rest.is_empty() {
+            let field = rest;
+            let (number, kind) = decode_key(&mut rest).ok()?;
+            if kind == WireType::LengthDelimited && PATH.get(depth) == Some(&number) {
+                let len = usize::try_from(decode_varint(&mut rest).ok()?).ok()?;
+                let (value, after) = rest.split_at_checked(len)?;
+                rest = after;
+                if depth + 1 == PATH.len() {
+                    if self.keep.contains(&self.seen) {
+                        bytes(&mut out, number as u8, value);
+                    }
+                    self.seen += 1;
+                } else {
+                    let (before, kept) = (self.seen, self.keep.clone());
+                    let inner = self.message(value, depth + 1)?;
+                    if before.max(kept.start) < self.seen.min(kept.end) {
+                        out.reserve(1 + varint_len(inner.len()) + inner.len());
+                        bytes(&mut out, number as u8, &inner);
+                    }
+                }
+            } else {
+                skip_field(kind, number, &mut rest, DecodeContext::default()).ok()?;
+                let len = field.remaining() - rest.remaining();
+                out.extend_from_slice(field.get(..len)?);
+            }
+        }
+        Some(out)
+    }
+}

@@ -1,0 +1,3 @@
+//! From the ring buffer to typed records.
+
+pub mod decode;

@@ -1,0 +1,266 @@
+//! `-o json`: one object a line.
+//!
+//! Keys and their order are fixed (`remora schema request`); what is not known is
+//! `null`. A line is put together in a buffer that is used again for the next one, so
+//! nothing is allocated once it has grown to the longest line.
+
+use std::io::{self, Write};
+
+use super::query::QueryPolicy;
+use super::{Report, losses};
+use crate::exchange::{Endpoint, Exchange, Protocol, Side, Sink};
+use crate::ledger::Summary;
+use crate::text::time::Rfc3339;
+
+/// Buffered bytes that are written out without waiting for [`Report::flush`].
+const WRITE_AT: usize = 64 * 1024;
+
+/// Writes JSON lines.
+#[derive(Debug)]
+pub struct JsonLines<W> {
+    out: W,
+    lines: Vec<u8>,
+    query: QueryPolicy,
+    error: Option<io::Error>,
+}
+
+impl<W: Write> JsonLines<W> {
+    /// Lines go to `out`, in whole.
+    pub fn new(out: W, query: QueryPolicy) -> Self {
+        Self {
+            out,
+            lines: Vec::with_capacity(WRITE_AT + 4096),
+            query,
+            error: None,
+        }
+    }
+
+    fn write_out(&mut self) {
+        if self.error.is_none()
+            && let Err(error) = self
+                .out
+                .write_all(&self.lines)
+                .and_then(|()| self.out.flush())
+        {
+            self.error = Some(error);
+        }
+        self.lines.clear();
+    }
+}
+
+impl<W: Write> Sink for JsonLines<W> {
+    fn exchange(&mut self, exchange: &Exchange<'_>) {
+        request(&mut self.lines, exchange, &self.query);
+        if self.lines.len() >= WRITE_AT {
+            self.write_out();
+        }
+    }
+}
+
+impl<W: Write> Report for JsonLines<W> {
+    fn flush(&mut self) -> io::Result<()> {
+        if !self.lines.is_empty() {
+            self.write_out();
+        }
+        self.error.take().map_or(Ok(()), Err)
+    }
+
+    fn note(&mut self, _: &str) -> io::Result<()> {
+        self.flush()
+    }
+
+    fn finish(&mut self, totals: &Summary) -> io::Result<()> {
+        summary(&mut self.lines, totals);
+        self.flush()
+    }
+}
+
+/// Appends the line of an exchange.
+pub fn request(out: &mut Vec<u8>, exchange: &Exchange<'_>, query: &QueryPolicy) {
+    let process = exchange.process;
+    let trace = &exchange.trace;
+    out.extend_from_slice(b"{\"kind\":\"request\",\"start\":\"");
+    out.extend_from_slice(&Rfc3339(exchange.start_unix_ns).bytes());
+    out.push(b'"');
+    number(out, "duration_ns", Some(exchange.duration_ns));
+    number(out, "ttfb_ns", exchange.ttfb_ns);
+    string(out, "side", Some(side(exchange.side)));
+    string(out, "protocol", Some(protocol(exchange.protocol)));
+    string(out, "method", exchange.method);
+    string(out, "path", exchange.path);
+    key(out, "query");
+    match exchange.query.filter(|_| query.shows_any()) {
+        Some(text) => {
+            out.push(b'"');
+            query.each_part(text, |part| escaped(out, part));
+            out.push(b'"');
+        }
+        None => out.extend_from_slice(b"null"),
+    }
+    string(out, "route", exchange.route);
+    number(out, "status", exchange.status.map(u64::from));
+    string(out, "rpc_method", None);
+    number(out, "grpc_status", None);
+    number(out, "request_body_bytes", exchange.request_body_bytes);
+    number(out, "response_body_bytes", exchange.response_body_bytes);
+    number(out, "pid", Some(process.tgid.into()));
+    number(out, "tid", Some(exchange.tid.into()));
+    string(out, "comm", Some(&process.comm));
+    string(out, "service", Some(&process.service));
+    string(out, "container_id", process.container_id.as_deref());
+    let conn = exchange.conn;
+    let unix = matches!(conn.local, Endpoint::Unix(_));
+    string(out, "network", Some(if unix { "unix" } else { "tcp" }));
+    endpoint(out, "local", &conn.local);
+    endpoint(out, "peer", &conn.peer);
+    hex(out, "trace_id", Some(&trace.trace_id));
+    hex(out, "span_id", Some(&trace.span_id));
+    hex(
+        out,
+        "parent_span_id",
+        trace.parent_span_id.as_ref().map(<[u8; 8]>::as_slice),
+    );
+    string(out, "user_agent", exchange.user_agent);
+    string(out, "error", exchange.error);
+    out.extend_from_slice(b",\"incomplete\":[");
+    for (at, name) in exchange.incomplete.names().enumerate() {
+        out.extend_from_slice(if at == 0 { b"\"" } else { b",\"" });
+        out.extend_from_slice(name.as_bytes());
+        out.push(b'"');
+    }
+    out.extend_from_slice(b"]}\n");
+}
+
+/// Appends the last line.
+pub fn summary(out: &mut Vec<u8>, totals: &Summary) {
+    out.extend_from_slice(b"{\"kind\":\"summary\"");
+    number(out, "seen", Some(totals.seen));
+    number(out, "emitted", Some(totals.emitted));
+    number(out, "filtered", Some(totals.filtered));
+    out.extend_from_slice(b",\"lost\":{");
+    for (at, (name, value)) in losses(&totals.lost).into_iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        quoted(out, name);
+        out.push(b':');
+        decimal(out, value);
+    }
+    out.extend_from_slice(b"}}\n");
+}
+
+/// Name of a side in all output.
+#[must_use]
+pub const fn side(side: Side) -> &'static str {
+    match side {
+        Side::Server => "server",
+        Side::Client => "client",
+    }
+}
+
+const fn protocol(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Http10 => "http/1.0",
+        Protocol::Http11 => "http/1.1",
+    }
+}
+
+/// `,"name":` with a name that needs no escapes.
+fn key(out: &mut Vec<u8>, name: &str) {
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":");
+}
+
+fn string(out: &mut Vec<u8>, name: &str, value: Option<&str>) {
+    key(out, name);
+    match value {
+        Some(value) => quoted(out, value),
+        None => out.extend_from_slice(b"null"),
+    }
+}
+
+fn number(out: &mut Vec<u8>, name: &str, value: Option<u64>) {
+    key(out, name);
+    match value {
+        Some(value) => decimal(out, value),
+        None => out.extend_from_slice(b"null"),
+    }
+}
+
+fn decimal(out: &mut Vec<u8>, mut value: u64) {
+    let mut text = [0; 20];
+    let mut start = text.len();
+    loop {
+        start -= 1;
+        text[start] = b'0' + (value % 10) as u8;
+        value /= 10;
+        if value == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&text[start..]);
+}
+
+fn hex(out: &mut Vec<u8>, name: &str, value: Option<&[u8]>) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    key(out, name);
+    let Some(value) = value else {
+        out.extend_from_slice(b"null");
+        return;
+    };
+    out.push(b'"');
+    for byte in value {
+        out.push(DIGITS[usize::from(byte >> 4)]);
+        out.push(DIGITS[usize::from(byte & 15)]);
+    }
+    out.push(b'"');
+}
+
+fn endpoint(out: &mut Vec<u8>, name: &str, end: &Endpoint) {
+    match end {
+        Endpoint::Tcp(address) => {
+            key(out, name);
+            // Writing to a `Vec` cannot fail, and addresses need no escapes.
+            let _ = write!(out, "\"{address}\"");
+        }
+        Endpoint::Unix(path) => string(out, name, Some(path.as_str()).filter(|p| !p.is_empty())),
+    }
+}
+
+fn quoted(out: &mut Vec<u8>, text: &str) {
+    out.push(b'"');
+    escaped(out, text);
+    out.push(b'"');
+}
+
+/// Appends the inside of a JSON string (RFC 8259, section 7). Runs of characters that
+/// need no escape are copied as they are. DEL and the C1 controls are escaped as
+/// well: lines end up on terminals.
+fn escaped(out: &mut Vec<u8>, text: &str) {
+    let mut copied = 0;
+    for (at, c) in text.char_indices() {
+        let short = match c {
+            '"' => b'"',
+            '\\' => b'\\',
+            '\n' => b'n',
+            '\r' => b'r',
+            '\t' => b't',
+            c if c.is_control() => 0,
+            _ => continue,
+        };
+        out.extend_from_slice(&text.as_bytes()[copied..at]);
+        copied = at + c.len_utf8();
+        out.push(b'\\');
+        if short == 0 {
+            let _ = write!(out, "u{:04x}", u32::from(c));
+        } else {
+            out.push(short);
+        }
+    }
+    out.extend_from_slice(&text.as_bytes()[copied..]);
+}
+
+#[cfg(test)]
+#[path = "json_tests.rs"]
+mod tests;

@@ -1,0 +1,3 @@
+//! What the bytes of a protocol say. No I/O, no clock, no state.
+
+pub mod http1;

@@ -1,0 +1,9 @@
+//! Text for people: durations, times, sizes, and hostile strings made safe.
+
+pub mod cell;
+pub mod duration;
+pub mod escape;
+mod pad;
+pub mod size;
+pub mod time;
+pub mod zone;

@@ -1,0 +1,144 @@
+//! The path of a record to a sink allocates nothing once it is warm.
+
+#[path = "support/stream.rs"]
+mod stream;
+
+use remora::clock::Offset;
+use remora::conn::{Limits, Pipeline, Processes, from_record};
+use remora::exchange::{Exchange, ProcessInfo, Sink};
+use remora::span::ids::Seed;
+use remora_common::record;
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use stream::{END, GET, HEAD_END, OK, Part, START};
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// The system's allocator, counting what each thread asks of it.
+struct Counting;
+
+fn count() {
+    // A thread that is ending has no counter any more, and nobody reads it.
+    let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
+}
+
+// SAFETY: every call is handed to `System` as it is; counting touches only a
+// thread-local integer without destructor, which does not allocate.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller's promises are those that `System` asks for.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: `pointer` came from `System` with this layout.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        // SAFETY: as above.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+#[derive(Default)]
+struct Count(u64);
+
+impl Sink for Count {
+    fn exchange(&mut self, exchange: &Exchange<'_>) {
+        self.0 += u64::from(exchange.status == Some(200));
+    }
+}
+
+struct FromRecord;
+
+impl Processes for FromRecord {
+    fn resolve(&mut self, record: &record::Process) -> ProcessInfo {
+        from_record(record)
+    }
+}
+
+/// Runs a round of records until it is warm, then some more, and returns how many
+/// allocations and exchanges the latter were.
+fn measure(mut round: impl FnMut(u32) -> Vec<Vec<u8>>) -> (u64, u64) {
+    let mut pipeline = Pipeline::new(Limits::default(), Seed([1, 2]), Offset(0), FromRecord);
+    let mut sink = Count::default();
+    let mut measured = (0, 0);
+    for number in 0..400 {
+        let records = round(number);
+        let before = (ALLOCATIONS.get(), sink.0);
+        for record in &records {
+            pipeline.record(record, &mut sink);
+        }
+        if number >= 200 {
+            measured.0 += ALLOCATIONS.get() - before.0;
+            measured.1 += sink.0 - before.1;
+        }
+    }
+    assert_eq!(pipeline.ledger().decode, 0);
+    measured
+}
+
+#[test]
+fn the_counter_counts() {
+    let before = ALLOCATIONS.get();
+    drop(std::hint::black_box(vec![1u8; 100]));
+    assert_eq!(ALLOCATIONS.get() - before, 1);
+}
+
+#[test]
+fn keep_alive_connections_allocate_nothing() {
+    let measured = measure(|number| {
+        let mut records = if number == 0 {
+            vec![stream::process(42, "nginx")]
+        } else {
+            vec![]
+        };
+        for conn in 0..50 {
+            if number == 0 {
+                records.push(stream::server(conn));
+            }
+            records.push(stream::message(conn, number, Part::request(GET)));
+            records.push(stream::message(conn, number, Part::response(OK)));
+        }
+        records
+    });
+    assert_eq!(measured, (0, 200 * 50));
+}
+
+#[test]
+fn short_connections_pipelines_split_heads_and_aborts_allocate_nothing() {
+    let odd = b"PUT /\xff?\xfe HTTP/1.1\r\nUser-Agent: \xfd\r\n\
+        traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n\
+        tracestate: a=1\r\ntracestate: b=2\r\n\r\n";
+    let measured = measure(|number| {
+        let mut records = vec![];
+        for conn in u64::from(number) * 50..u64::from(number + 1) * 50 {
+            records.push(stream::client(conn));
+            records.push(stream::message(
+                conn,
+                0,
+                Part::request(&GET[..20]).flags(START),
+            ));
+            records.push(stream::message(
+                conn,
+                0,
+                Part::request(&GET[20..]).flags(HEAD_END | END),
+            ));
+            records.push(stream::message(conn, 1, Part::request(odd)));
+            records.push(stream::message(conn, 2, Part::request(GET)));
+            records.push(stream::message(conn, 0, Part::response(OK)));
+            records.push(stream::message(conn, 1, Part::response(OK)));
+            records.push(stream::close(conn, 3, 2));
+        }
+        records
+    });
+    assert_eq!(measured, (0, 200 * 50 * 2));
+}

@@ -1,0 +1,365 @@
+//! Gateways to send to: a real HTTP/1.1 server and a real gRPC server that answer as told.
+
+use std::collections::VecDeque;
+use std::io::Read;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{HeaderMap, Request, Response};
+use hyper_util::rt::TokioIo;
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
+    TraceService, TraceServiceServer,
+};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
+use opentelemetry_proto::tonic::trace::v1::Span;
+use prost::Message;
+use remora::config::otel::OtelSettings;
+use remora::exchange::Sink;
+use remora::export::exporter::{ExportSettings, Exporter};
+use remora::export::retry::RetryPolicy;
+use remora::export::sink::OtlpSink;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio_rustls::TlsAcceptor;
+use tonic::codec::CompressionEncoding;
+use tonic::transport::{Server, ServerTlsConfig};
+
+/// How the next request is answered.
+#[derive(Clone, Debug)]
+pub(crate) enum Answer {
+    /// Success.
+    Ok,
+    /// Success, with this `partial_success`.
+    Partial(i64, &'static str),
+    /// HTTP: this status and headers.
+    Status(u16, Vec<(&'static str, &'static str)>),
+    /// gRPC: this status.
+    Grpc(tonic::Status),
+    /// HTTP: 413 (gRPC: its equivalent) if the body has more bytes, else success.
+    Limit(usize),
+    /// Success, with a body that is none.
+    Garbage,
+    /// No answer for a minute.
+    Hang,
+    /// The connection is closed without an answer.
+    Close,
+}
+
+/// A request as it came in.
+#[derive(Clone, Debug)]
+pub(crate) struct Received {
+    pub(crate) path: String,
+    pub(crate) headers: HeaderMap,
+    /// Decompressed.
+    pub(crate) body: Bytes,
+    pub(crate) at: Instant,
+}
+
+impl Received {
+    pub(crate) fn request(&self) -> ExportTraceServiceRequest {
+        ExportTraceServiceRequest::decode(self.body.clone()).expect("a trace request")
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    script: Mutex<VecDeque<Answer>>,
+    otherwise: Mutex<Option<Answer>>,
+    received: Mutex<Vec<Received>>,
+    accepted: Mutex<Vec<ExportTraceServiceRequest>>,
+    pub(crate) connections: Mutex<usize>,
+}
+
+impl Shared {
+    fn next(&self) -> Answer {
+        let scripted = self.script.lock().unwrap().pop_front();
+        scripted
+            .or_else(|| self.otherwise.lock().unwrap().clone())
+            .unwrap_or(Answer::Ok)
+    }
+}
+
+/// A running server; ends with the value.
+pub(crate) struct Receiver {
+    pub(crate) address: SocketAddr,
+    pub(crate) shared: Arc<Shared>,
+    _runtime: Runtime,
+}
+
+impl Receiver {
+    pub(crate) fn http(script: Vec<Answer>) -> Self {
+        Self::http_with(script, None)
+    }
+
+    pub(crate) fn http_with(script: Vec<Answer>, tls: Option<Arc<rustls::ServerConfig>>) -> Self {
+        let (runtime, shared) = prepare(script);
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let address = listener.local_addr().unwrap();
+        let acceptor = tls.map(TlsAcceptor::from);
+        let state = Arc::clone(&shared);
+        runtime.spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                *state.connections.lock().unwrap() += 1;
+                let (state, acceptor) = (Arc::clone(&state), acceptor.clone());
+                tokio::spawn(async move {
+                    let service = service_fn(move |request| answer(Arc::clone(&state), request));
+                    let server = hyper::server::conn::http1::Builder::new();
+                    match acceptor {
+                        None => drop(server.serve_connection(TokioIo::new(stream), service).await),
+                        Some(acceptor) => {
+                            if let Ok(stream) = acceptor.accept(stream).await {
+                                drop(server.serve_connection(TokioIo::new(stream), service).await);
+                            }
+                        }
+                    }
+                });
+            }
+        });
+        Self {
+            address,
+            shared,
+            _runtime: runtime,
+        }
+    }
+
+    pub(crate) fn grpc(script: Vec<Answer>) -> Self {
+        Self::grpc_with(script, None)
+    }
+
+    pub(crate) fn grpc_with(script: Vec<Answer>, tls: Option<ServerTlsConfig>) -> Self {
+        Self::grpc_bound(script, tls, free_address())
+    }
+
+    pub(crate) fn grpc_at(address: SocketAddr) -> Self {
+        Self::grpc_bound(vec![], None, address)
+    }
+
+    fn grpc_bound(script: Vec<Answer>, tls: Option<ServerTlsConfig>, address: SocketAddr) -> Self {
+        let (runtime, shared) = prepare(script);
+        let service = TraceServiceServer::new(Grpc(Arc::clone(&shared)))
+            .accept_compressed(CompressionEncoding::Gzip)
+            .max_decoding_message_size(64 << 20);
+        let mut server = Server::builder();
+        if let Some(tls) = tls {
+            let _context = runtime.enter();
+            server = server.tls_config(tls).unwrap();
+        }
+        runtime.spawn(async move { server.serve(address, service).await.unwrap() });
+        wait(|| std::net::TcpStream::connect(address).is_ok());
+        Self {
+            address,
+            shared,
+            _runtime: runtime,
+        }
+    }
+
+    /// Answers requests beyond the script like this.
+    pub(crate) fn otherwise(&self, answer: Answer) {
+        *self.shared.otherwise.lock().unwrap() = Some(answer);
+    }
+
+    pub(crate) fn received(&self) -> Vec<Received> {
+        self.shared.received.lock().unwrap().clone()
+    }
+
+    /// Spans in requests that were answered with success.
+    pub(crate) fn spans(&self) -> Vec<Span> {
+        let accepted = self.shared.accepted.lock().unwrap();
+        let groups = accepted.iter().flat_map(|request| &request.resource_spans);
+        let scopes = groups.flat_map(|group| &group.scope_spans);
+        scopes.flat_map(|scope| scope.spans.clone()).collect()
+    }
+}
+
+/// An address nobody listens on.
+pub(crate) fn free_address() -> SocketAddr {
+    std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+}
+
+fn prepare(script: Vec<Answer>) -> (Runtime, Arc<Shared>) {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let shared = Arc::new(Shared {
+        script: Mutex::new(script.into()),
+        ..Shared::default()
+    });
+    (runtime, shared)
+}
+
+async fn answer(
+    shared: Arc<Shared>,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Box<dyn std::error::Error + Send + Sync>> {
+    let (head, body) = request.into_parts();
+    let raw = body.collect().await?.to_bytes();
+    let body = if head
+        .headers
+        .get("content-encoding")
+        .is_some_and(|coding| coding == "gzip")
+    {
+        let mut plain = Vec::new();
+        flate2::read::GzDecoder::new(&raw[..]).read_to_end(&mut plain)?;
+        Bytes::from(plain)
+    } else {
+        raw
+    };
+    shared.received.lock().unwrap().push(Received {
+        path: head.uri.to_string(),
+        headers: head.headers,
+        body: body.clone(),
+        at: Instant::now(),
+    });
+    let accept = |partial: Option<ExportTracePartialSuccess>| {
+        let request = ExportTraceServiceRequest::decode(body.clone()).unwrap();
+        shared.accepted.lock().unwrap().push(request);
+        let response = ExportTraceServiceResponse {
+            partial_success: partial,
+        };
+        Response::new(Full::new(Bytes::from(response.encode_to_vec())))
+    };
+    Ok(match shared.next() {
+        Answer::Ok => accept(None),
+        Answer::Partial(rejected_spans, message) => accept(Some(ExportTracePartialSuccess {
+            rejected_spans,
+            error_message: message.into(),
+        })),
+        Answer::Status(status, headers) => {
+            let mut response = Response::builder().status(status);
+            for (name, value) in headers {
+                response = response.header(name, value);
+            }
+            response.body(Full::default())?
+        }
+        Answer::Limit(limit) if body.len() > limit => {
+            Response::builder().status(413).body(Full::default())?
+        }
+        Answer::Limit(_) => accept(None),
+        Answer::Garbage => {
+            accept(None);
+            Response::new(Full::new(Bytes::from_static(b"\xff\xff\xff<html>")))
+        }
+        Answer::Hang => {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            accept(None)
+        }
+        Answer::Close => return Err("closing".into()),
+        Answer::Grpc(_) => unreachable!("not for HTTP"),
+    })
+}
+
+struct Grpc(Arc<Shared>);
+
+#[tonic::async_trait]
+impl TraceService for Grpc {
+    async fn export(
+        &self,
+        request: tonic::Request<ExportTraceServiceRequest>,
+    ) -> Result<tonic::Response<ExportTraceServiceResponse>, tonic::Status> {
+        let (metadata, _, message) = request.into_parts();
+        let body = Bytes::from(message.encode_to_vec());
+        let len = body.len();
+        self.0.received.lock().unwrap().push(Received {
+            path: String::new(),
+            headers: metadata.into_headers(),
+            body,
+            at: Instant::now(),
+        });
+        let partial_success = match self.0.next() {
+            Answer::Ok => None,
+            Answer::Partial(rejected_spans, message) => Some(ExportTracePartialSuccess {
+                rejected_spans,
+                error_message: message.into(),
+            }),
+            Answer::Grpc(status) => return Err(status),
+            Answer::Limit(limit) if len > limit => {
+                let message = format!("grpc: received message larger than max ({len} vs. {limit})");
+                return Err(tonic::Status::resource_exhausted(message));
+            }
+            Answer::Limit(_) => None,
+            Answer::Hang => {
+                tokio::time::sleep(Duration::from_secs(60)).await;
+                None
+            }
+            Answer::Status(..) | Answer::Garbage | Answer::Close => unreachable!("not for gRPC"),
+        };
+        self.0.accepted.lock().unwrap().push(message);
+        Ok(tonic::Response::new(ExportTraceServiceResponse {
+            partial_success,
+        }))
+    }
+}
+
+/// Settings from variables; retries are quick.
+pub(crate) fn settings(pairs: &[(&str, &str)]) -> ExportSettings {
+    let otel = OtelSettings::resolve(|name| {
+        pairs
+            .iter()
+            .find(|(key, _)| *key == name)
+            .map(|(_, value)| (*value).to_owned())
+    });
+    let mut settings = ExportSettings::from_otel(&otel.unwrap()).unwrap();
+    settings.retry = RetryPolicy {
+        initial: Duration::from_millis(20),
+        max: Duration::from_millis(50),
+        ..settings.retry
+    };
+    settings
+}
+
+/// Variables for a receiver: HTTP or gRPC.
+pub(crate) fn to(receiver: &Receiver, protocol: &str, extra: &[(&str, &str)]) -> ExportSettings {
+    let endpoint = format!("http://{}", receiver.address);
+    let mut pairs = vec![
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
+    ];
+    pairs.extend(extra);
+    settings(&pairs)
+}
+
+pub(crate) fn start(settings: ExportSettings) -> (Exporter, OtlpSink) {
+    Exporter::start(settings).expect("the exporter starts")
+}
+
+/// Puts spans in whose ids count from `first`, and queues them.
+pub(crate) fn push(sink: &mut OtlpSink, first: u64, count: u64) {
+    let mut sample = crate::sample::server();
+    for id in first..first + count {
+        sample.span_id = id.to_be_bytes();
+        sink.exchange(&sample.exchange());
+    }
+    sink.flush();
+}
+
+/// The ids [`push`] gave, sorted.
+pub(crate) fn ids(spans: &[Span]) -> Vec<u64> {
+    let mut ids: Vec<u64> = spans
+        .iter()
+        .map(|span| u64::from_be_bytes(span.span_id.clone().try_into().unwrap()))
+        .collect();
+    ids.sort_unstable();
+    ids
+}
+
+/// Waits, ten seconds at most, until something holds.
+#[track_caller]
+pub(crate) fn wait(mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < Duration::from_secs(10), "waited in vain");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}

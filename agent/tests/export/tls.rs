@@ -1,0 +1,169 @@
+//! TLS with an authority of our own.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use remora::export::exporter::{ExportSettings, Exporter};
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use tonic::transport::{Certificate, Identity, ServerTlsConfig};
+
+use crate::receiver::{Receiver, push, settings, start, wait};
+
+struct Pki {
+    ca: rcgen::Certificate,
+    server: (rcgen::Certificate, KeyPair),
+    client: (rcgen::Certificate, KeyPair),
+}
+
+fn pki() -> Pki {
+    let ca_key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(vec![]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca = params.self_signed(&ca_key).unwrap();
+    let issuer = Issuer::from_params(&params, ca_key);
+    let leaf = |name: &str| {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        (params.signed_by(&key, &issuer).unwrap(), key)
+    };
+    let (server, client) = (leaf("127.0.0.1"), leaf("agent"));
+    Pki { ca, server, client }
+}
+
+impl Pki {
+    fn rustls(&self, client_auth: bool) -> Arc<ServerConfig> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(self.ca.der().clone()).unwrap();
+        let builder = if client_auth {
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+            builder.with_client_cert_verifier(verifier.build().unwrap())
+        } else {
+            builder.with_no_client_auth()
+        };
+        let key = PrivateKeyDer::from_pem_slice(self.server.1.serialize_pem().as_bytes()).unwrap();
+        Arc::new(
+            builder
+                .with_single_cert(vec![self.server.0.der().clone()], key)
+                .unwrap(),
+        )
+    }
+
+    fn tonic(&self, client_auth: bool) -> ServerTlsConfig {
+        let identity = Identity::from_pem(self.server.0.pem(), self.server.1.serialize_pem());
+        let config = ServerTlsConfig::new().identity(identity);
+        if client_auth {
+            config.client_ca_root(Certificate::from_pem(self.ca.pem()))
+        } else {
+            config
+        }
+    }
+
+    /// Writes the files and returns settings that name them.
+    fn settings(
+        &self,
+        receiver: &Receiver,
+        protocol: &str,
+        directory: &Path,
+        ca: bool,
+        client: bool,
+    ) -> ExportSettings {
+        let write = |name: &str, text: String| {
+            let path = directory.join(name);
+            std::fs::write(&path, text).unwrap();
+            path.to_str().unwrap().to_owned()
+        };
+        let endpoint = format!("https://{}", receiver.address);
+        let ca_path = write("ca.pem", self.ca.pem());
+        let certificate = write("client.pem", self.client.0.pem());
+        let key = write("client.key", self.client.1.serialize_pem());
+        let mut pairs = vec![
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
+        ];
+        if ca {
+            pairs.push(("OTEL_EXPORTER_OTLP_CERTIFICATE", &ca_path));
+        }
+        if client {
+            pairs.push(("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", &certificate));
+            pairs.push(("OTEL_EXPORTER_OTLP_CLIENT_KEY", &key));
+        }
+        settings(&pairs)
+    }
+}
+
+fn receiver(pki: &Pki, protocol: &str, client_auth: bool) -> Receiver {
+    match protocol {
+        "grpc" => Receiver::grpc_with(vec![], Some(pki.tonic(client_auth))),
+        _ => Receiver::http_with(vec![], Some(pki.rustls(client_auth))),
+    }
+}
+
+const PROTOCOLS: [&str; 2] = ["grpc", "http/protobuf"];
+
+#[test]
+fn a_known_authority_is_trusted() {
+    for protocol in PROTOCOLS {
+        for client_auth in [false, true] {
+            let (pki, directory) = (pki(), tempfile::tempdir().unwrap());
+            let receiver = receiver(&pki, protocol, client_auth);
+            let (exporter, mut sink) =
+                start(pki.settings(&receiver, protocol, directory.path(), true, client_auth));
+            push(&mut sink, 1, 10);
+            drop(sink);
+            let snapshot = exporter.shutdown(Duration::from_secs(5));
+            assert_eq!(
+                snapshot.delivered, 10,
+                "{protocol} {client_auth} {snapshot:?}"
+            );
+            assert_eq!(receiver.spans().len(), 10);
+        }
+    }
+}
+
+#[test]
+fn strangers_get_nothing() {
+    // An authority the agent does not know, and an agent the gateway does not know.
+    for protocol in PROTOCOLS {
+        for (own_ca, client_auth) in [(false, false), (true, true)] {
+            let (pki, stranger, directory) = (pki(), pki(), tempfile::tempdir().unwrap());
+            let receiver = receiver(&pki, protocol, client_auth);
+            let trusted = if own_ca { &pki } else { &stranger };
+            let (exporter, mut sink) =
+                start(trusted.settings(&receiver, protocol, directory.path(), true, false));
+            push(&mut sink, 1, 10);
+            wait(|| exporter.counters().snapshot().retries >= 2);
+            drop(sink);
+            let snapshot = exporter.shutdown(Duration::from_millis(10));
+            assert_eq!(
+                (snapshot.delivered, receiver.received().len()),
+                (0, 0),
+                "{protocol}"
+            );
+        }
+    }
+}
+
+#[test]
+fn useless_files_are_found_at_the_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("ca.pem");
+    std::fs::write(&path, "not a certificate").unwrap();
+    for protocol in PROTOCOLS {
+        let error = Exporter::start(settings(&[
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://127.0.0.1:1"),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
+            ("OTEL_EXPORTER_OTLP_CERTIFICATE", path.to_str().unwrap()),
+        ]));
+        let message = error.map(|_| ()).unwrap_err().to_string();
+        assert!(message.contains("ca.pem holds no certificate"), "{message}");
+    }
+}

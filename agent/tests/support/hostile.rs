@@ -1,0 +1,167 @@
+//! What must hold for any bytes, by entry point. The fuzz targets call these functions
+//! with what the fuzzer finds, and a test calls them with random bytes and with the
+//! committed corpus.
+#![allow(dead_code, reason = "each fuzz target needs another function")]
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    reason = "shared by crates of different roots, tests only"
+)]
+#![allow(clippy::expect_used, reason = "a fuzz target reports by panicking")]
+
+use remora::clock::Offset;
+use remora::conn::{Limits, Pipeline, Processes, from_record};
+use remora::exchange::{Exchange, ProcessInfo, Sink};
+use remora::ingest::decode::{self, Record};
+use remora::proto::http1::{self, Request, Status, Target};
+use remora::recording::{Header, Recorder, Recording};
+use remora::replay::Replay;
+use remora::span::context::{self, Traceparent};
+use remora::span::ids::Seed;
+use remora_common::pod::Pod;
+use remora_common::record::{self, Kind};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::Path;
+
+const LIMITS: Limits = Limits {
+    conns: 4,
+    exchanges: 8,
+    head_bytes: 20_000,
+    processes: 4,
+};
+
+/// Bytes as one record.
+pub fn decode(data: &[u8]) {
+    let decoded = decode::decode(data);
+    match decoded {
+        Ok(Record::Message(_, rest) | Record::Conn(_, rest)) => assert!(rest.len() < data.len()),
+        Ok(Record::Counters(values)) => {
+            let again = decode::encode_counters(&values);
+            assert_eq!(decode::decode(&again), decoded);
+        }
+        Ok(_) | Err(_) => {}
+    }
+    if decoded.is_ok() {
+        let len = decode::stated_len(data).expect("a record has a length");
+        assert_eq!(decode::decode(&data[..len]), decoded);
+    }
+}
+
+/// Bytes as the head of a message.
+pub fn http1_head(data: &[u8]) {
+    let request = Request::parse(data);
+    let inside = |part: Option<&[u8]>| {
+        if let Some(part) = part {
+            assert!(data.as_ptr_range().contains(&part.as_ptr()) || part.is_empty());
+        }
+    };
+    for part in [
+        request.method,
+        request.target,
+        request.host,
+        request.user_agent,
+    ] {
+        inside(part);
+    }
+    if let Some(target) = request.target {
+        let parts = Target::parse(&request, target);
+        assert!(parts.path.len() + parts.query.map_or(0, <[u8]>::len) <= target.len() + 1);
+    }
+    if let Some(parent) = request.traceparent.and_then(Traceparent::parse) {
+        assert!(parent.trace_id != [0; 16] && parent.parent_id != [0; 8]);
+    }
+    let states = http1::tracestates(data).count();
+    assert_eq!(states > 0, request.tracestate.is_some());
+    assert_eq!(states > 1, request.more_tracestate);
+    let _ = request.tracestate.and_then(context::tracestate);
+    assert!(Status::parse(data).is_none_or(|status| (100..1_000).contains(&status.code)));
+}
+
+/// Bytes as a recording.
+pub fn recording(data: &[u8]) {
+    let Ok(recording) = Recording::new(data, Path::new("fuzz")) else {
+        return;
+    };
+    let mut replay = Replay::new(recording, LIMITS);
+    let mut sink = Digest::default();
+    let end = replay.run(&mut sink);
+    assert_eq!(replay.ledger().exchanges, sink.exchanges);
+    // After the end, or an error, there is nothing more.
+    if end.is_ok() {
+        assert!(!replay.step(&mut sink).expect("the end stays the end"));
+    }
+}
+
+/// Bytes as a stream of records: live and replayed they must give the same.
+pub fn pipeline(data: &[u8]) {
+    let (seed, clock) = (Seed([1, 2]), Offset(3));
+    let header = Header {
+        agent: String::new(),
+        seed,
+        clock,
+        host: Default::default(),
+    };
+    let mut recorder = Recorder::new(Vec::new(), Path::new("fuzz"), &header).expect("memory");
+    let mut pipeline = Pipeline::new(LIMITS, seed, clock, FromRecord);
+    let mut sink = Digest::default();
+    for record in records(data) {
+        let process = pipeline.record(&record, &mut sink);
+        recorder.record(&record, process).expect("memory");
+        let held = pipeline.occupancy();
+        assert!(held.conns <= LIMITS.conns && held.exchanges <= LIMITS.exchanges);
+        assert!(held.head_bytes <= 2 * LIMITS.head_bytes + LIMITS.exchanges * 8_192);
+    }
+    let mut ledger = pipeline.ledger();
+    assert_eq!(ledger.exchanges, sink.exchanges);
+    let file = recorder.finish(&Default::default()).expect("memory");
+    let recording = Recording::new(&file[..], Path::new("fuzz")).expect("made above");
+    let mut replay = Replay::new(recording, LIMITS);
+    let mut again = Digest::default();
+    replay.run(&mut again).expect("made above");
+    assert_eq!(again, sink);
+    ledger.kernel = Some(Default::default());
+    assert_eq!(replay.ledger(), ledger);
+}
+
+/// Cuts `data` into records with headers that decode, of few connections.
+fn records(data: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+    let mut rest = data;
+    std::iter::from_fn(move || {
+        let (&[kind, len, conn], more) = rest.split_first_chunk::<3>()?;
+        let (body, more) = more.split_at(more.len().min(usize::from(len)));
+        rest = more;
+        let size = size_of::<record::Header>() + body.len();
+        // COUNTERS come from the agent itself, at the end.
+        let header = record::Header::new(Kind(u16::from(kind % 6)), size as u32);
+        let mut record = [header.as_bytes(), body].concat();
+        if let Some(id) = record.get_mut(8..16) {
+            id.copy_from_slice(&u64::from(conn % 8).to_ne_bytes());
+        }
+        Some(record)
+    })
+}
+
+/// What exchanges said, in short.
+#[derive(Default, PartialEq, Debug)]
+struct Digest {
+    exchanges: u64,
+    hash: u64,
+}
+
+impl Sink for Digest {
+    fn exchange(&mut self, exchange: &Exchange<'_>) {
+        assert!(exchange.trace.trace_id != [0; 16] && exchange.trace.span_id != [0; 8]);
+        self.exchanges += 1;
+        let mut hasher = DefaultHasher::new();
+        (self.hash, format!("{exchange:?}")).hash(&mut hasher);
+        self.hash = hasher.finish();
+    }
+}
+
+struct FromRecord;
+
+impl Processes for FromRecord {
+    fn resolve(&mut self, record: &record::Process) -> ProcessInfo {
+        from_record(record)
+    }
+}

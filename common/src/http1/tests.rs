@@ -1,0 +1,313 @@
+//! The framing machine against messages built from parts of known sizes, split
+//! everywhere, and against any bytes.
+
+use super::{Event, SLACK, Settled, Stream, WINDOW, WINDOW_MAX, class};
+use proptest::prelude::*;
+
+/// A message as the machine saw it.
+#[derive(Debug, PartialEq, Eq, Clone)]
+pub(crate) struct Seen {
+    pub status: u16,
+    pub body: u64,
+    pub head: Vec<u8>,
+}
+
+/// Drives a stream over `pieces` as the kernel programs do.
+pub(crate) fn drive(
+    pieces: &[&[u8]],
+    response: bool,
+    class: u8,
+) -> Result<(Vec<Seen>, Stream), ()> {
+    let mut stream = Stream {
+        response: u8::from(response),
+        ..Stream::REQUESTS
+    };
+    let mut buffer = [0xaaaa_aaaa_aaaa_aaaau64; (WINDOW + SLACK) / 8];
+    let window = bytes_of(&mut buffer);
+    let mut seen = Vec::new();
+    let mut head = Vec::new();
+    for piece in pieces {
+        let mut rest = *piece;
+        let mut steps = 0;
+        while !rest.is_empty() {
+            steps += 1;
+            assert!(steps < 2 * piece.len() + 64, "no progress");
+            let mut complete = false;
+            let mut words = [0u8; 16];
+            let len = rest.len().min(16);
+            words[..len].copy_from_slice(&rest[..len]);
+            let (low, high) = words.split_at(8);
+            let word = |half: &[u8]| u64::from_le_bytes(half.try_into().expect("eight bytes"));
+            let (short, end) = stream.short_line(word(low), word(high), len as u64);
+            if short != 0 {
+                rest = &rest[short as usize..];
+                complete = end;
+            } else if stream.reads_lines() {
+                let carried = unsafe { stream.restore_carry(window.as_mut_ptr()) };
+                let new = rest.len().min(WINDOW_MAX - carried);
+                window[carried..carried + new].copy_from_slice(&rest[..new]);
+                let in_head = stream.phase <= super::phase::HEAD;
+                let event = unsafe { stream.lines(window.as_ptr(), carried + new) };
+                let consumed = stream.at as usize;
+                assert!(consumed >= carried && consumed <= carried + new);
+                if in_head {
+                    head.extend_from_slice(&rest[..consumed - carried]);
+                }
+                rest = &rest[consumed - carried..];
+                match event {
+                    Event::Bad => return Err(()),
+                    Event::More | Event::Chunk => {}
+                    Event::TrailersEnd => complete = true,
+                    Event::HeadEnd => match stream.settle(class) {
+                        Settled::Body => {}
+                        Settled::Complete => complete = true,
+                        Settled::Switched => {
+                            seen.push(Seen {
+                                status: stream.status,
+                                body: 0,
+                                head: head.clone(),
+                            });
+                            return Ok((seen, stream));
+                        }
+                        Settled::Interim => {
+                            stream.reset_head();
+                            head.clear();
+                        }
+                    },
+                }
+            } else {
+                let (taken, end) = stream.skip(rest.len() as u64);
+                rest = &rest[taken as usize..];
+                complete = end;
+            }
+            if complete {
+                seen.push(Seen {
+                    status: stream.status,
+                    body: stream.body,
+                    head: std::mem::take(&mut head),
+                });
+                stream.reset_head();
+            }
+        }
+    }
+    Ok((seen, stream))
+}
+
+fn bytes_of(buffer: &mut [u64]) -> &mut [u8] {
+    unsafe { std::slice::from_raw_parts_mut(buffer.as_mut_ptr().cast(), buffer.len() * 8) }
+}
+
+fn split<'a>(bytes: &'a [u8], cuts: &[usize]) -> Vec<&'a [u8]> {
+    let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut % (bytes.len() + 1)).collect();
+    cuts.extend([0, bytes.len()]);
+    cuts.sort_unstable();
+    cuts.windows(2)
+        .map(|pair| &bytes[pair[0]..pair[1]])
+        .collect()
+}
+
+#[derive(Debug, Clone)]
+struct Part {
+    head: Vec<u8>,
+    wire: Vec<u8>,
+    body: u64,
+}
+
+fn headers() -> impl Strategy<Value = Vec<u8>> {
+    prop::collection::vec(("[A-Za-z-]{1,20}", "[ -~]{0,300}"), 0..8).prop_map(|list| {
+        let mut out = Vec::new();
+        for (name, value) in list {
+            out.extend_from_slice(format!("X{name}: {value}\r\n").as_bytes());
+        }
+        out
+    })
+}
+
+fn body() -> impl Strategy<Value = (Vec<u8>, Vec<u8>, u64)> {
+    let text = prop::collection::vec(any::<u8>(), 0..2000);
+    let chunks = prop::collection::vec(prop::collection::vec(any::<u8>(), 1..300), 0..6);
+    prop_oneof![
+        text.prop_map(|body| {
+            let length = body.len() as u64;
+            (
+                format!("Content-Length: {length}\r\n").into_bytes(),
+                body,
+                length,
+            )
+        }),
+        chunks.prop_map(|chunks| {
+            let mut wire = Vec::new();
+            let mut total = 0;
+            for chunk in chunks {
+                wire.extend_from_slice(format!("{:x};ext=1\r\n", chunk.len()).as_bytes());
+                wire.extend_from_slice(&chunk);
+                wire.extend_from_slice(b"\r\n");
+                total += chunk.len() as u64;
+            }
+            wire.extend_from_slice(b"0\r\nTrailer: yes\r\n\r\n");
+            (
+                b"transfer-encoding: gzip, Chunked\r\n".to_vec(),
+                wire,
+                total,
+            )
+        }),
+    ]
+}
+
+fn message(start: impl Strategy<Value = String>) -> impl Strategy<Value = Part> {
+    (start, headers(), headers(), body()).prop_map(
+        |(start, before, after, (framing, wire, body))| {
+            let mut head = start.into_bytes();
+            head.extend_from_slice(&before);
+            head.extend_from_slice(&framing);
+            head.extend_from_slice(&after);
+            head.extend_from_slice(b"\r\n");
+            Part { head, wire, body }
+        },
+    )
+}
+
+fn request() -> impl Strategy<Value = Part> {
+    message("[A-Z]{3,10} /[!-~]{0,1500} HTTP/1\\.[01]\r\n".prop_map(|line| line))
+}
+
+fn response() -> impl Strategy<Value = Part> {
+    message("HTTP/1\\.1 [2-5][1-9][1-36-9] [ -~]{0,200}\r\n".prop_map(|line| line))
+}
+
+fn check(parts: &[Part], cuts: &[usize], is_response: bool) {
+    let mut bytes = Vec::new();
+    for part in parts {
+        bytes.extend_from_slice(&part.head);
+        bytes.extend_from_slice(&part.wire);
+    }
+    let (seen, _) = drive(&split(&bytes, cuts), is_response, class::PLAIN).expect("well-formed");
+    assert_eq!(seen.len(), parts.len());
+    for (seen, part) in seen.iter().zip(parts) {
+        assert_eq!(seen.body, part.body);
+        assert_eq!(
+            String::from_utf8_lossy(&seen.head),
+            String::from_utf8_lossy(&part.head)
+        );
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn requests_are_found_wherever_they_are_split(
+        parts in prop::collection::vec(request(), 1..4),
+        cuts in prop::collection::vec(any::<usize>(), 0..40),
+    ) {
+        check(&parts, &cuts, false);
+    }
+
+    #[test]
+    fn responses_are_found_wherever_they_are_split(
+        parts in prop::collection::vec(response(), 1..4),
+        cuts in prop::collection::vec(any::<usize>(), 0..40),
+    ) {
+        check(&parts, &cuts, true);
+    }
+
+    #[test]
+    fn any_bytes_are_survived(
+        bytes in prop::collection::vec(any::<u8>(), 0..4000),
+        cuts in prop::collection::vec(any::<usize>(), 0..10),
+        is_response: bool,
+    ) {
+        let _ = drive(&split(&bytes, &cuts), is_response, class::PLAIN);
+    }
+
+    #[test]
+    fn bytes_like_http_are_survived(
+        lines in prop::collection::vec(prop_oneof![
+            Just("GET / HTTP/1.1\r\n".to_owned()), Just("HTTP/1.1 200 OK\r\n".to_owned()),
+            Just("\r\n".to_owned()), Just("\n".to_owned()), Just("Content-Length: 5\r\n".to_owned()),
+            Just("Content-Length: 99999999999999999999999\r\n".to_owned()),
+            Just("Transfer-Encoding: chunked\r\n".to_owned()), Just("ffffffffffffffff\r\n".to_owned()),
+            Just("0\r\n".to_owned()), Just("5\r\nhello\r\n".to_owned()), "[ -~]{0,1200}",
+        ], 0..30),
+        cuts in prop::collection::vec(any::<usize>(), 0..10),
+        is_response: bool,
+    ) {
+        let bytes = lines.concat();
+        let _ = drive(&split(bytes.as_bytes(), &cuts), is_response, class::PLAIN);
+    }
+}
+
+#[test]
+fn one_byte_at_a_time() {
+    let bytes =
+        b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabcGET /b HTTP/1.0\r\n\r\n";
+    let pieces: Vec<&[u8]> = bytes.chunks(1).collect();
+    let (seen, _) = drive(&pieces, false, class::PLAIN).expect("well-formed");
+    assert_eq!(
+        seen.iter().map(|message| message.body).collect::<Vec<_>>(),
+        [3, 0]
+    );
+}
+
+#[test]
+fn framing_of_responses_without_body() {
+    let head = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n";
+    let (seen, _) = drive(&[head], true, class::HEAD).expect("well-formed");
+    assert_eq!(seen.len(), 1);
+    for status in ["204 No Content", "304 Not Modified"] {
+        let head = format!("HTTP/1.1 {status}\r\nContent-Length: 10\r\n\r\n");
+        let (seen, _) = drive(&[head.as_bytes()], true, class::PLAIN).expect("well-formed");
+        assert_eq!((seen.len(), seen[0].body), (1, 0));
+    }
+    let (seen, _) =
+        drive(&[b"HTTP/1.1 200 OK\r\n\r\n"], true, class::CONNECT).expect("well-formed");
+    assert_eq!(seen.len(), 1);
+}
+
+#[test]
+fn interim_responses_are_passed_over() {
+    let bytes = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n\
+        HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\nok";
+    let (seen, _) = drive(&[bytes], true, class::PLAIN).expect("well-formed");
+    assert_eq!(
+        seen.iter().map(|m| (m.status, m.body)).collect::<Vec<_>>(),
+        [(201, 2)]
+    );
+}
+
+#[test]
+fn other_protocols_are_refused() {
+    for bytes in [
+        &b"QUIT\r\n"[..],
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"EHLO example.org\r\n",
+    ] {
+        assert!(drive(&[bytes], false, class::PLAIN).is_err(), "{bytes:?}");
+    }
+    assert!(drive(&[b"HTTP/1.1 abc\r\n"], true, class::PLAIN).is_err());
+}
+
+#[test]
+fn likeness_of_first_bytes() {
+    use super::likeness::{NEITHER, NEVER, REQUEST, RESPONSE, class_of, of};
+    let judge = |bytes: &[u8]| {
+        let mut word = [0; 8];
+        let len = bytes.len().min(8);
+        word[..len].copy_from_slice(&bytes[..len]);
+        (
+            of(u64::from_le_bytes(word), bytes.len() as u64),
+            class_of(u64::from_le_bytes(word)),
+        )
+    };
+    assert_eq!(judge(b"GET / HTTP/1.1"), (REQUEST, class::PLAIN));
+    assert_eq!(judge(b"HEAD / HTTP/1.1"), (REQUEST, class::HEAD));
+    assert_eq!(judge(b"CONNECT a:1 HTTP/1.1"), (REQUEST, class::CONNECT));
+    assert_eq!(judge(b"M-SEARCH * HTTP/1.1").0, REQUEST);
+    assert_eq!(judge(b"G").0, REQUEST);
+    assert_eq!(judge(b"HTTP/1.1 200").0, RESPONSE);
+    assert_eq!(judge(b"\x16\x03\x01").0, NEVER);
+    assert_eq!(judge(b"*1\r\n$4\r\nPING").0, NEITHER);
+    assert_eq!(judge(b"SSH-2.0-x").0, NEITHER);
+    assert_eq!(judge(b"\0\0\0\x08\x04").0, NEITHER);
+    assert_eq!(judge(b"").0, NEITHER);
+}

@@ -1,0 +1,7 @@
+//! A recording file.
+#![no_main]
+
+#[path = "../../agent/tests/support/hostile.rs"]
+mod hostile;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| hostile::recording(data));

@@ -1,0 +1,35 @@
+//! `bench-hooks` and `bench-throughput`: what tracing costs the traced.
+
+mod child;
+pub(crate) mod hooks;
+mod load;
+mod programs;
+mod subject;
+pub(crate) mod throughput;
+
+use crate::deps;
+use anyhow::Result;
+use std::path::PathBuf;
+use subject::Agent;
+
+/// Arguments that the benches share.
+#[derive(clap::Args)]
+pub(crate) struct Common {
+    /// Measure this agent instead of building one
+    #[arg(long, value_name = "FILE")]
+    agent: Option<PathBuf>,
+    /// Arguments of the agent; what it writes to standard output is thrown away
+    #[arg(
+        long,
+        value_name = "ARGS",
+        default_value = "trace -o json",
+        allow_hyphen_values = true
+    )]
+    agent_args: String,
+}
+
+/// Installs the servers and the load, and builds the agent.
+fn prepare(common: &Common) -> Result<Agent> {
+    deps::apt(&load::PACKAGES)?;
+    Agent::new(common.agent.clone(), &common.agent_args)
+}

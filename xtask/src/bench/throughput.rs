@@ -1,0 +1,158 @@
+//! `bench-throughput`: what tracing costs a saturated server, as a ratio.
+//!
+//! The machine's speed drifts, so modes take turns in short slices and are compared
+//! within a round only; the figure is the median of the rounds' ratios.
+
+use super::load::{self, Server};
+use super::subject::{Agent, Attached, Mode};
+use super::{Common, prepare};
+use anyhow::Result;
+
+/// Modes of a round; the second `none` shows how much two equal slices differ.
+const MODES: [(&str, Mode); 4] = [
+    ("none", Mode::None),
+    ("control", Mode::None),
+    ("empty", Mode::Empty),
+    ("agent", Mode::Agent),
+];
+
+/// Arguments of `bench-throughput`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    common: Common,
+    /// Rounds; every round runs every mode once
+    #[arg(long, default_value_t = 11)]
+    rounds: usize,
+    /// Length of a slice, seconds
+    #[arg(long, default_value_t = 3)]
+    seconds: u32,
+}
+
+/// One mode in one round.
+#[derive(Clone, Copy, Default)]
+struct Slice {
+    /// Requests per second.
+    rate: f64,
+    /// CPU time of nginx per request, µs.
+    server_us: f64,
+    /// CPU time of the agent per request, µs.
+    agent_us: f64,
+}
+
+/// Measures and prints.
+///
+/// # Errors
+/// Not root, a program that cannot be installed or started, or an agent that ends.
+pub(crate) fn main(args: &Args) -> Result<()> {
+    let agent = prepare(&args.common)?;
+    let nginx = load::nginx()?;
+    load::wrk(&nginx, 1)?;
+    let mut rounds = Vec::new();
+    for round in 0..args.rounds {
+        let mut slices = [Slice::default(); MODES.len()];
+        for turn in 0..MODES.len() {
+            // Rotate, and turn round every other time: no mode always follows the same.
+            let turn = if round % 2 == 0 {
+                turn
+            } else {
+                MODES.len() - 1 - turn
+            };
+            let index = (round / 2 + turn) % MODES.len();
+            slices[index] = slice(MODES[index].1, &agent, &nginx, args.seconds)?;
+        }
+        let rates: Vec<String> = MODES
+            .iter()
+            .zip(&slices)
+            .map(|((n, _), s)| format!("{n} {:.0}/s", s.rate))
+            .collect();
+        eprintln!("round {}: {}", round + 1, rates.join(", "));
+        rounds.push(slices);
+    }
+    nginx.running.stop()?;
+    report(&rounds);
+    Ok(())
+}
+
+fn slice(mode: Mode, agent: &Agent, nginx: &Server, seconds: u32) -> Result<Slice> {
+    let mut attached = Attached::new(mode, agent)?;
+    let agent_cpu = |attached: &Attached| -> Result<f64> {
+        attached
+            .agent
+            .as_ref()
+            .map_or(Ok(0.0), |agent| agent.cpu_seconds())
+    };
+    let before = (nginx.running.cpu_seconds()?, agent_cpu(&attached)?);
+    let load = load::wrk(nginx, seconds)?;
+    let after = (nginx.running.cpu_seconds()?, agent_cpu(&attached)?);
+    if let Some(agent) = &mut attached.agent {
+        agent.check()?;
+    }
+    attached.detach()?;
+    let per_request = 1e6 / load.requests as f64;
+    Ok(Slice {
+        rate: load.requests as f64 / load.seconds,
+        server_us: (after.0 - before.0) * per_request,
+        agent_us: (after.1 - before.1) * per_request,
+    })
+}
+
+fn report(rounds: &[[Slice; MODES.len()]]) {
+    println!(
+        "saturated nginx, 200 B responses, both ends traced, {} rounds",
+        rounds.len()
+    );
+    println!("median (min-max) of the ratios to `none` within a round, CPU in µs per request\n");
+    println!(
+        "{:<8} {:>20} {:>20} {:>9} {:>9}",
+        "mode", "throughput", "nginx CPU", "nginx", "agent"
+    );
+    for (index, (name, _)) in MODES.iter().enumerate() {
+        let over = |value: &dyn Fn(&Slice) -> f64| {
+            spread(
+                rounds
+                    .iter()
+                    .map(|round| value(&round[index]) / value(&round[0])),
+            )
+        };
+        let median = |value: &dyn Fn(&Slice) -> f64| {
+            middle(rounds.iter().map(|round| value(&round[index])).collect())
+        };
+        println!(
+            "{name:<8} {:>20} {:>20} {:>9.2} {:>9.2}",
+            over(&|slice| slice.rate),
+            over(&|slice| slice.server_us),
+            median(&|slice| slice.server_us),
+            median(&|slice| slice.agent_us),
+        );
+    }
+}
+
+fn spread(values: impl Iterator<Item = f64>) -> String {
+    let values: Vec<f64> = values.collect();
+    let low = values.iter().copied().fold(f64::INFINITY, f64::min);
+    let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    format!("{:.3} ({low:.2}-{high:.2})", middle(values))
+}
+
+/// The median.
+fn middle(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    match values.len() {
+        0 => f64::NAN,
+        len if len % 2 == 1 => values[len / 2],
+        len => f64::midpoint(values[len / 2 - 1], values[len / 2]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn medians_of_odd_and_even_counts() {
+        assert_eq!(middle(vec![3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(middle(vec![4.0, 1.0, 2.0, 3.0]), 2.5);
+        assert_eq!(spread([0.8, 0.9, 1.0].into_iter()), "0.900 (0.80-1.00)");
+    }
+}

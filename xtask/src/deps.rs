@@ -1,0 +1,89 @@
+//! Installing what a task needs, and saying so.
+
+use crate::process::{output, run};
+use anyhow::{Context as _, Result, bail};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Installs the Debian packages of `packages` that are not installed yet.
+///
+/// # Errors
+/// Not a Debian system, not root, or apt failed; the message names the packages.
+pub(crate) fn apt(packages: &[&str]) -> Result<()> {
+    let missing: Vec<&str> = packages.iter().copied().filter(|p| !installed(p)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let list = missing.join(" ");
+    if which("apt-get").is_none() {
+        bail!("these Debian packages (or your system's equivalents) are needed: {list}");
+    }
+    eprintln!("installing with apt: {list}");
+    let install = || {
+        run(Command::new("apt-get")
+            .args(["-o", "DPkg::Lock::Timeout=300", "-qq", "-y"])
+            .args(["install", "--no-install-recommends"])
+            .args(&missing)
+            .env("DEBIAN_FRONTEND", "noninteractive"))
+    };
+    if install().is_ok() {
+        return Ok(());
+    }
+    // The package lists of a new machine may be absent or old.
+    run(Command::new("apt-get").args(["-o", "DPkg::Lock::Timeout=300", "-qq", "update"]))
+        .and_then(|()| install())
+        .with_context(|| format!("install these packages as root: apt-get install {list}"))
+}
+
+fn installed(package: &str) -> bool {
+    output(Command::new("dpkg-query").args(["-W", "-f=${db:Status-Status}", package]))
+        .is_ok_and(|status| status == "installed")
+}
+
+/// Installs a program from crates.io at exactly this version, unless it is there.
+///
+/// # Errors
+/// The build failed, or crates.io cannot be reached.
+pub(crate) fn cargo_install(name: &str, version: &str) -> Result<()> {
+    let found = output(Command::new(name).arg("--version")).unwrap_or_default();
+    if found.split_whitespace().any(|word| word == version) {
+        return Ok(());
+    }
+    eprintln!("installing with cargo: {name} {version}");
+    run(Command::new("cargo")
+        .args(["install", name, "--version", version, "--locked", "--quiet"])
+        // Neither the flags nor the compiler of a surrounding cargo belong in there.
+        .env_remove("RUSTFLAGS")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .env_remove("RUSTC")
+        .env_remove("CARGO_TARGET_DIR"))
+}
+
+/// The first executable of that name on `PATH`.
+pub(crate) fn which(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path)
+        .map(|dir| dir.join(name))
+        .find(|file| is_file(file))
+}
+
+fn is_file(path: &Path) -> bool {
+    path.metadata().is_ok_and(|meta| meta.is_file())
+}
+
+/// Adds a component of the Rust toolchain, unless cargo already has it.
+///
+/// # Errors
+/// There is no rustup, or it cannot reach its server.
+pub(crate) fn rustup_component(name: &str) -> Result<()> {
+    let program = if name == "rustfmt" {
+        "cargo-fmt"
+    } else {
+        "cargo-clippy"
+    };
+    if output(Command::new(program).arg("--version")).is_ok() {
+        return Ok(());
+    }
+    eprintln!("installing with rustup: {name}");
+    run(Command::new("rustup").args(["component", "add", name]))
+}

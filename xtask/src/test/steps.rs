@@ -1,0 +1,233 @@
+//! The steps of `test`, the quick ones first, and those that install something after
+//! those that must work on a machine with nothing but Rust.
+
+use super::{Outcome, Step, libtest};
+use crate::process::run;
+use crate::{deny, deps, ebpf, layering, vm, workspace};
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+use std::fs;
+use std::process::Command;
+
+/// All steps, in order.
+pub(super) const STEPS: [Step; 12] = [
+    Step {
+        name: "fmt",
+        about: "source is formatted",
+        run: fmt,
+    },
+    Step {
+        name: "clippy",
+        about: "no lint warns",
+        run: clippy,
+    },
+    Step {
+        name: "rustdoc",
+        about: "documentation builds without a warning",
+        run: rustdoc,
+    },
+    Step {
+        name: "layering",
+        about: "modules import only earlier stages",
+        run: layers,
+    },
+    Step {
+        name: "check-ebpf",
+        about: "the kernel object belongs to its sources",
+        run: check_ebpf,
+    },
+    Step {
+        name: "demo",
+        about: "`remora demo` traces its own services",
+        run: demo,
+    },
+    Step {
+        name: "unit",
+        about: "tests that need no privilege",
+        run: unit,
+    },
+    Step {
+        name: "deny",
+        about: "licences, duplicates, sources, advisories",
+        run: dependencies,
+    },
+    Step {
+        name: "rebuild-ebpf",
+        about: "the kernel object comes out the same",
+        run: rebuild_ebpf,
+    },
+    Step {
+        name: "manifests",
+        about: "files in deploy/ match their schemas",
+        run: manifests,
+    },
+    Step {
+        name: "privileged",
+        about: "real servers and clients, traced",
+        run: privileged,
+    },
+    Step {
+        name: "kernels",
+        about: "the kernel matrix",
+        run: kernels,
+    },
+];
+
+/// Name of the test target that needs root.
+const PRIVILEGED: &str = "privileged";
+
+fn fmt() -> Result<Outcome> {
+    deps::rustup_component("rustfmt")?;
+    for manifest in ["Cargo.toml", "ebpf/Cargo.toml", "fuzz/Cargo.toml"] {
+        let path = workspace::root().join(manifest);
+        if path.exists() {
+            run(cargo("fmt")
+                .arg("--manifest-path")
+                .arg(path)
+                .args(["--all", "--check"]))?;
+        }
+    }
+    Ok(Outcome::one())
+}
+
+fn clippy() -> Result<Outcome> {
+    deps::rustup_component("clippy")?;
+    run(cargo("clippy").args([
+        "--workspace",
+        "--all-targets",
+        "--locked",
+        "--",
+        "-D",
+        "warnings",
+    ]))?;
+    Ok(Outcome::one())
+}
+
+fn rustdoc() -> Result<Outcome> {
+    let mut doc = cargo("doc");
+    doc.args([
+        "--workspace",
+        "--no-deps",
+        "--document-private-items",
+        "--locked",
+    ]);
+    run(doc.env("RUSTDOCFLAGS", "-D warnings"))?;
+    Ok(Outcome::one())
+}
+
+fn layers() -> Result<Outcome> {
+    layering::check().map(|()| Outcome::one())
+}
+
+fn check_ebpf() -> Result<Outcome> {
+    ebpf::check(false).map(|()| Outcome::one())
+}
+
+fn rebuild_ebpf() -> Result<Outcome> {
+    ebpf::check(true).map(|()| Outcome::one())
+}
+
+fn dependencies() -> Result<Outcome> {
+    let remark = deny::check()?;
+    Ok(Outcome {
+        remarks: remark.into_iter().collect(),
+        ..Outcome::one()
+    })
+}
+
+fn demo() -> Result<Outcome> {
+    run(cargo("run").args(["--release", "--locked", "--", "demo"]))?;
+    Ok(Outcome::one())
+}
+
+/// Everything but the privileged tests, which would also run here if we are root.
+fn unit() -> Result<Outcome> {
+    let mut tests = cargo("test");
+    tests.args([
+        "--workspace",
+        "--locked",
+        "--no-fail-fast",
+        "--lib",
+        "--bins",
+    ]);
+    for name in test_targets()?.iter().filter(|name| *name != PRIVILEGED) {
+        tests.arg("--test").arg(name);
+    }
+    let mut outcome = libtest::run(&mut tests)?;
+    // Documentation tests cannot be named together with other targets.
+    let mut docs = cargo("test");
+    let docs = libtest::run(docs.args(["--workspace", "--locked", "--no-fail-fast", "--doc"]))?;
+    outcome.passed += docs.passed;
+    outcome.failed += docs.failed;
+    outcome.remarks.extend(docs.remarks);
+    Ok(outcome)
+}
+
+/// The integration tests of all packages.
+fn test_targets() -> Result<Vec<String>> {
+    let metadata = crate::process::output(cargo("metadata").args([
+        "--no-deps",
+        "--format-version",
+        "1",
+        "--offline",
+    ]))?;
+    let metadata: Value = serde_json::from_str(&metadata).context("cargo metadata")?;
+    let packages = metadata["packages"].as_array().context("no packages")?;
+    let targets = packages
+        .iter()
+        .filter_map(|package| package["targets"].as_array())
+        .flatten();
+    let tests = targets.filter(|target| target["kind"][0] == "test");
+    Ok(tests
+        .filter_map(|target| target["name"].as_str().map(str::to_owned))
+        .collect())
+}
+
+fn privileged() -> Result<Outcome> {
+    let list = workspace::root().join("agent/tests/privileged/packages.txt");
+    let list = fs::read_to_string(&list).with_context(|| format!("{}", list.display()))?;
+    let packages: Vec<&str> = list
+        .lines()
+        .map(str::trim)
+        .filter(|l| is_entry(l))
+        .collect();
+    deps::apt(&packages)?;
+    let mut tests = cargo("test");
+    tests.args([
+        "-p",
+        "remora",
+        "--locked",
+        "--no-fail-fast",
+        "--test",
+        PRIVILEGED,
+    ]);
+    libtest::run(tests.env("REMORA_TEST_ALL", "1"))
+}
+
+fn is_entry(line: &str) -> bool {
+    !line.is_empty() && !line.starts_with('#')
+}
+
+fn manifests() -> Result<Outcome> {
+    let script = workspace::root().join("deploy/check.sh");
+    ensure!(script.exists(), "deploy/check.sh is missing");
+    run(Command::new("sh")
+        .arg(script)
+        .current_dir(workspace::root()))?;
+    Ok(Outcome::one())
+}
+
+fn kernels() -> Result<Outcome> {
+    let outcome = vm::run_all()?;
+    Ok(Outcome {
+        passed: outcome.passed,
+        failed: outcome.failed,
+        remarks: Vec::new(),
+    })
+}
+
+fn cargo(task: &str) -> Command {
+    let mut command = Command::new(workspace::cargo());
+    command.current_dir(workspace::root()).arg(task);
+    command
+}

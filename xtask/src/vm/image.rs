@@ -1,0 +1,117 @@
+//! The initramfs of the test machine: busybox, nginx and curl with the libraries they
+//! need, and the agent.
+
+use super::cpio::Archive;
+use crate::process::output;
+use crate::{deps, process, workspace};
+use anyhow::{Context as _, Result, bail};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Debian packages with the programs in the image and the emulator that boots it.
+const PACKAGES: [&str; 6] = [
+    "busybox-static",
+    "nginx-light",
+    "curl",
+    "qemu-system-x86",
+    "libc-bin",
+    "debian-archive-keyring",
+];
+
+const HOST_TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// Installs what building and booting the image needs.
+pub(crate) fn install() -> Result<()> {
+    deps::apt(&PACKAGES)
+}
+
+/// Writes the image and returns its path. Without an agent, the machine only makes
+/// its requests.
+pub(crate) fn build(agent: Option<&Path>) -> Result<PathBuf> {
+    let mut archive = Archive::default();
+    for dir in [
+        "dev",
+        "proc",
+        "sys",
+        "tmp",
+        "run",
+        "sbin",
+        "var/log/nginx",
+        "var/lib/nginx",
+    ] {
+        archive.directory(dir);
+    }
+    archive.file("init", include_bytes!("init.sh"));
+    archive.file("etc/nginx.conf", include_bytes!("nginx.conf"));
+    archive.file("etc/passwd", b"root:x:0:0:root:/:/bin/sh\n");
+    archive.file("etc/group", b"root:x:0:\n");
+    archive.file("bin/busybox", &fs::read("/bin/busybox")?);
+    for program in ["nginx", "curl"] {
+        add_program(&mut archive, program)?;
+    }
+    if let Some(agent) = agent {
+        archive.file("bin/remora", &fs::read(agent)?);
+    }
+    let path = workspace::target().join("vm/initramfs");
+    fs::create_dir_all(workspace::target().join("vm"))?;
+    fs::write(&path, archive.finish())?;
+    Ok(path)
+}
+
+/// Adds a program of this system and every shared library it loads.
+fn add_program(archive: &mut Archive, name: &str) -> Result<()> {
+    let sbin = Path::new("/usr/sbin").join(name);
+    let path = deps::which(name).or_else(|| sbin.exists().then_some(sbin));
+    let path = path.with_context(|| format!("{name} is not installed"))?;
+    archive.file(&format!("bin/{name}"), &fs::read(&path)?);
+    // Lines of ldd: `libz.so.1 => /lib/…/libz.so.1 (0x…)`, `/lib64/ld-… (0x…)`.
+    let libraries = output(Command::new("ldd").arg(&path))?;
+    for library in libraries
+        .split_whitespace()
+        .filter(|word| word.starts_with('/'))
+    {
+        let content = fs::read(library).with_context(|| format!("cannot read {library}"))?;
+        archive.file(library.trim_start_matches('/'), &content);
+    }
+    Ok(())
+}
+
+/// Builds the agent without shared libraries, as it is shipped, but compiled faster.
+pub(crate) fn build_agent() -> Result<PathBuf> {
+    let target_dir = workspace::target().join("vm/build");
+    let mut command = Command::new(workspace::cargo());
+    command
+        .current_dir(workspace::root())
+        .args([
+            "build",
+            "--quiet",
+            "-p",
+            "remora",
+            "--bin",
+            "remora",
+            "--release",
+            "--locked",
+        ])
+        .args(["--target", HOST_TARGET, "--target-dir"])
+        .arg(&target_dir)
+        .env("RUSTFLAGS", "-C target-feature=+crt-static")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS");
+    for setting in [
+        "lto=false",
+        "opt-level=1",
+        "codegen-units=16",
+        "debug=false",
+        "strip=true",
+    ] {
+        command
+            .arg("--config")
+            .arg(format!("profile.release.{setting}"));
+    }
+    process::run(&mut command)?;
+    let agent = target_dir.join(HOST_TARGET).join("release/remora");
+    if !agent.exists() {
+        bail!("cargo built no {}", agent.display());
+    }
+    Ok(agent)
+}
