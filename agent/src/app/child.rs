@@ -34,7 +34,11 @@ impl Held {
         let spawning = thread::spawn(move || command.spawn());
         let mut pid = [0; 4];
         match told.read_exact(&mut pid) {
-            Ok(()) => Ok(Self { pid: u32::from_ne_bytes(pid), go, spawning }),
+            Ok(()) => Ok(Self {
+                pid: u32::from_ne_bytes(pid),
+                go,
+                spawning,
+            }),
             // The end of the pipe instead: there is no process.
             Err(error) => match joined(spawning) {
                 Err(cause) => Err(cause),
@@ -59,7 +63,9 @@ impl Held {
 }
 
 fn joined(spawning: JoinHandle<io::Result<Child>>) -> io::Result<Child> {
-    spawning.join().map_err(|_| io::Error::other("the thread that starts the command ended"))?
+    spawning
+        .join()
+        .map_err(|_| io::Error::other("the thread that starts the command ended"))?
 }
 
 /// In the new process: says who it is, and waits for a byte. `unused` is this process's
@@ -86,7 +92,9 @@ pub(super) fn signal(child: &Child, signal: i32) {
 
 /// The exit code that a shell would show.
 pub(super) fn code(status: ExitStatus) -> u8 {
-    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
+    let code = status
+        .code()
+        .or_else(|| status.signal().map(|signal| 128 + signal));
     code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
 }
 
@@ -109,7 +117,10 @@ mod tests {
         assert!(!file.exists());
         let status = held.release().unwrap().wait().unwrap();
         assert_eq!(code(status), 7);
-        assert_eq!(std::fs::read_to_string(&file).unwrap().trim(), pid.to_string());
+        assert_eq!(
+            std::fs::read_to_string(&file).unwrap().trim(),
+            pid.to_string()
+        );
     }
 
     #[test]

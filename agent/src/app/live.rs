@@ -64,7 +64,12 @@ impl<P: Processes> Live<P> {
     /// Takes what is there, or waits for it for at most `wait`. Returns the number of
     /// records.
     pub(super) fn step<S: Sink>(&mut self, wait: Duration, sink: &mut S) -> Result<usize, Failure> {
-        let Self { capture, pipeline, clock, recorder } = self;
+        let Self {
+            capture,
+            pipeline,
+            clock,
+            recorder,
+        } = self;
         let mut recorded = Ok(());
         if let Some(offset) = clock.due() {
             pipeline.set_clock(offset);
@@ -102,12 +107,19 @@ impl<P: Processes> Live<P> {
 
 fn unwritable(error: recording::Error) -> Failure {
     use std::error::Error as _;
-    let cause = error.kind.source().map_or_else(String::new, |cause| format!(": {cause}"));
+    let cause = error
+        .kind
+        .source()
+        .map_or_else(String::new, |cause| format!(": {cause}"));
     Failure::failed(format!("{error}{cause}"))
 }
 
 fn refused(error: CaptureError) -> Failure {
-    let exit = if error.is_environment() { Exit::Unsupported } else { Exit::Failed };
+    let exit = if error.is_environment() {
+        Exit::Unsupported
+    } else {
+        Exit::Failed
+    };
     Failure::new(exit, &error).with_fix(error.fix())
 }
 

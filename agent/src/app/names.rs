@@ -53,7 +53,10 @@ mod tests {
             comm: [0; 16],
         };
         for (from, expected) in [("nginx", "edge"), ("apache", "nginx")] {
-            let names = vec![(from.to_owned(), "edge".to_owned()), ("nginx".into(), "nginx".into())];
+            let names = vec![
+                (from.to_owned(), "edge".to_owned()),
+                ("nginx".into(), "nginx".into()),
+            ];
             let mut renamed = Renamed::new(Always(nginx()), names);
             assert_eq!(renamed.resolve(&record).service, expected);
         }

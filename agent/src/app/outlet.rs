@@ -48,10 +48,15 @@ impl Outlet {
     /// Writes the RED table, if there is one, and the ledger, which then holds what was
     /// filtered here.
     pub(super) fn finish(&mut self, ledger: Ledger) -> io::Result<Summary> {
-        let summary = Ledger { filtered: self.filtered, ..ledger }.summary();
+        let summary = Ledger {
+            filtered: self.filtered,
+            ..ledger
+        }
+        .summary();
         let red = self.red.take().filter(|red| !red.is_empty());
         if let Some(red) = red {
-            self.report.note(&format!("\n{}\n", red.table(&self.screen)))?;
+            self.report
+                .note(&format!("\n{}\n", red.table(&self.screen)))?;
         }
         self.report.finish(&summary)?;
         Ok(summary)

@@ -33,7 +33,8 @@ impl<S: Sink> Sink for Redacting<S> {
             }),
             (QueryPolicy::Names(_), Some(query)) => {
                 self.query.clear();
-                self.policy.each_part(query, |part| self.query.push_str(part));
+                self.policy
+                    .each_part(query, |part| self.query.push_str(part));
                 self.sink.exchange(&Exchange {
                     query: Some(&self.query),
                     ..exchange.clone()
@@ -64,7 +65,10 @@ mod tests {
         for (policy, expected) in [
             (QueryPolicy::Hide, None),
             (QueryPolicy::Show, Some("token=secret&page=2")),
-            (QueryPolicy::Names(vec!["page".into()]), Some("token=REDACTED&page=2")),
+            (
+                QueryPolicy::Names(vec!["page".into()]),
+                Some("token=REDACTED&page=2"),
+            ),
         ] {
             let mut redacting = Redacting::new(Queries::default(), policy);
             redacting.exchange(&exchange);

@@ -43,6 +43,9 @@ pub(super) fn show<R: std::io::Read>(
 fn unreadable(error: crate::recording::Error) -> Failure {
     use std::error::Error as _;
     // The cause of an error from the system is in its sources.
-    let cause = error.kind.source().map_or_else(String::new, |cause| format!(": {cause}"));
+    let cause = error
+        .kind
+        .source()
+        .map_or_else(String::new, |cause| format!(": {cause}"));
     Failure::failed(format!("{error}{cause}"))
 }

@@ -21,8 +21,11 @@ pub(super) fn run(run: Run) -> Result<u8, Failure> {
     signal::catch().map_err(Failure::failed)?;
     log(&run.config.log);
     let mut settings = ExportSettings::from_otel(&run.otel).ok_or_else(|| {
-        Failure::new(Exit::Config, "OTEL_SDK_DISABLED or OTEL_TRACES_EXPORTER=none: nothing to do")
-            .with_fix("unset it, or do not start the agent")
+        Failure::new(
+            Exit::Config,
+            "OTEL_SDK_DISABLED or OTEL_TRACES_EXPORTER=none: nothing to do",
+        )
+        .with_fix("unset it, or do not start the agent")
     })?;
     settings.span.allow_query = run.config.query.shows_any();
     let destination = format!("{:?}", settings.destination);
@@ -97,8 +100,15 @@ mod tests {
 
     #[test]
     fn the_line_names_what_was_dropped() {
-        let mut exported = Snapshot { accepted: 10, delivered: 10, ..Snapshot::default() };
-        assert_eq!(export_line(&exported), "10 reported = 10 delivered + 0 dropped");
+        let mut exported = Snapshot {
+            accepted: 10,
+            delivered: 10,
+            ..Snapshot::default()
+        };
+        assert_eq!(
+            export_line(&exported),
+            "10 reported = 10 delivered + 0 dropped"
+        );
         exported.delivered = 7;
         exported.dropped = [2, 0, 1, 0];
         assert_eq!(

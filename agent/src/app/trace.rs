@@ -65,7 +65,9 @@ fn follow<P: Processes>(
     end: Option<Instant>,
 ) -> Result<Ended, Failure> {
     loop {
-        let left = end.map_or(STEP, |end| end.saturating_duration_since(Instant::now()).min(STEP));
+        let left = end.map_or(STEP, |end| {
+            end.saturating_duration_since(Instant::now()).min(STEP)
+        });
         // Asked before the step, so that what the command did last is still taken.
         let ended = match &mut child {
             Some(child) => child.try_wait().map_err(Failure::failed)?.is_some(),

@@ -154,6 +154,7 @@ impl Capture {
             ebpf,
             ring,
             counters,
+            links: Vec::new(),
             _stages: stages,
         })
     }

@@ -66,10 +66,7 @@ fn lists_look_the_same_from_file_and_environment() {
         None,
         &[],
         &env(&[
-            (
-                "REMORA_INCLUDE",
-                "pid=7, executable=nginx,port=8080",
-            ),
+            ("REMORA_INCLUDE", "pid=7, executable=nginx,port=8080"),
             ("REMORA_QUERY_ALLOW", "page,limit"),
             ("REMORA_SERVICE_NAMES", "nginx=edge,python3=shop"),
         ]),
@@ -115,7 +112,11 @@ fn mistakes_in_standard_variables_are_among_all_others() {
     let env = env(&[("OTEL_EXPORTER_OTLP_PROTOCOL", "morse")]);
     let mistakes = Config::load_with_otel(Some(file.path()), &[], &env).unwrap_err();
     let text = failure(&mistakes).to_string();
-    for part in [": otel_bsp_max_queue_size: many: ", "ring_bytes: 5 is", "OTEL_EXPORTER_OTLP_PROTOCOL: morse: "] {
+    for part in [
+        ": otel_bsp_max_queue_size: many: ",
+        "ring_bytes: 5 is",
+        "OTEL_EXPORTER_OTLP_PROTOCOL: morse: ",
+    ] {
         assert!(text.contains(part), "{part} is not in {text}");
     }
     // Without exporting, they are nobody's business.

@@ -1,7 +1,7 @@
 use super::*;
 use crate::exchange::{Incomplete, ProcessInfo};
-use crate::ledger::Lost;
 use crate::fixture::{curl, nginx, ok, server_conn, unanswered, unix_conn, v6_conn};
+use crate::ledger::Lost;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -81,7 +81,11 @@ fn the_summary_line() {
         seen: 1000,
         emitted: 990,
         filtered: 4,
-        lost: Lost { ring_full: 3, conn_evicted: 2, decode: 1 },
+        lost: Lost {
+            ring_full: 3,
+            conn_evicted: 2,
+            decode: 1,
+        },
         in_flight: 5,
         orphans: 6,
     };

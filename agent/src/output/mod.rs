@@ -53,12 +53,21 @@ pub const fn losses(lost: &Lost) -> [(&'static str, u64); 3] {
 /// The ledger as one line for people.
 #[must_use]
 pub fn ledger_line(summary: &Summary, screen: &Screen) -> String {
-    let (bold, red, plain) =
-        (screen.paint(Colour::Bold), screen.paint(Colour::Red), screen.plain());
-    let Summary { seen, emitted, filtered, .. } = summary;
+    let (bold, red, plain) = (
+        screen.paint(Colour::Bold),
+        screen.paint(Colour::Red),
+        screen.plain(),
+    );
+    let Summary {
+        seen,
+        emitted,
+        filtered,
+        ..
+    } = summary;
     let lost = summary.lost.total();
-    let mut line =
-        format!("{bold}{seen} seen = {emitted} reported + {filtered} filtered + {lost} lost{plain}");
+    let mut line = format!(
+        "{bold}{seen} seen = {emitted} reported + {filtered} filtered + {lost} lost{plain}"
+    );
     if lost > 0 {
         let reasons: Vec<String> = losses(&summary.lost)
             .into_iter()
@@ -68,7 +77,9 @@ pub fn ledger_line(summary: &Summary, screen: &Screen) -> String {
         line.push_str(&format!(" ({red}{}{plain})", reasons.join(", ")));
     }
     if !summary.balanced() {
-        line.push_str(&format!(", {red}which does not add up: please report this{plain}"));
+        line.push_str(&format!(
+            ", {red}which does not add up: please report this{plain}"
+        ));
     }
     for (count, what) in [
         (summary.in_flight, "still under way"),

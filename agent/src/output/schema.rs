@@ -28,9 +28,9 @@ pub fn any_line() -> String {
 mod tests {
     use super::*;
     use crate::fixture::{curl, nginx, ok, server_conn, unanswered, unix_conn};
-    use crate::output::query::QueryPolicy;
     use crate::ledger::Summary;
     use crate::output::json;
+    use crate::output::query::QueryPolicy;
     use serde_json::Value;
 
     fn validator(name: &str) -> jsonschema::Validator {

@@ -1,7 +1,7 @@
 use super::*;
 use crate::exchange::Incomplete;
-use crate::ledger::Lost;
 use crate::fixture::{curl, nginx, ok, server_conn, unanswered, unix_conn, v6_conn};
+use crate::ledger::Lost;
 
 /// The table of four different exchanges.
 fn table(screen: Screen, query: QueryPolicy) -> String {
@@ -28,7 +28,10 @@ fn table(screen: Screen, query: QueryPolicy) -> String {
         seen: 7,
         emitted: 4,
         filtered: 1,
-        lost: Lost { ring_full: 2, ..Lost::default() },
+        lost: Lost {
+            ring_full: 2,
+            ..Lost::default()
+        },
         in_flight: 3,
         orphans: 0,
     };
