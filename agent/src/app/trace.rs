@@ -1,6 +1,5 @@
 //! `remora trace`: what happens on the host, live.
 
-use std::io::{self, IsTerminal};
 use std::process::{Child, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -26,7 +25,8 @@ pub(super) fn run(trace: Trace) -> Result<u8, Failure> {
     let found = processes(&trace.config);
     let mut live = Live::start(&trace.config, &only, found, trace.record.as_deref())?;
     let mut child = held.map(release).transpose()?;
-    if child.is_none() && trace.duration.is_none() && io::stderr().is_terminal() {
+    // On a terminal for who waits at it, elsewhere for a script that waits for it.
+    if child.is_none() && trace.duration.is_none() {
         eprintln!("remora: tracing HTTP on this host; Ctrl-C ends it");
     }
     let end = trace.duration.map(|duration| Instant::now() + duration);
