@@ -1,9 +1,7 @@
 //! Filters let through exactly what they say and count the rest.
 
-use std::process::Command;
-
 use crate::clients::curl;
-use crate::harness::process::output;
+use crate::harness::process::{output, remora};
 use crate::harness::report::Report;
 use crate::harness::request::{Request, Side};
 use crate::harness::require_privilege;
@@ -13,11 +11,7 @@ use crate::servers::programs;
 
 /// Reads what `remora replay FILE -o json FILTERS` prints.
 fn replay(file: &str, filters: &[&str]) -> Report {
-    let output = output(
-        Command::new(env!("CARGO_BIN_EXE_remora"))
-            .args(["replay", file, "-o", "json"])
-            .args(filters),
-    );
+    let output = output(remora().args(["replay", file, "-o", "json"]).args(filters));
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{filters:?}: {errors}");
     let text = String::from_utf8(output.stdout).unwrap();
@@ -157,7 +151,7 @@ fn a_command_is_run_and_traced() {
     let nginx = Nginx::start();
     let url = format!("http://127.0.0.1:{}/hello/command", nginx.port());
     let trace = output(
-        Command::new(env!("CARGO_BIN_EXE_remora"))
+        remora()
             .args(["trace", "-o", "json", "--side", "client"])
             .args(["--path", "/hello/command"])
             .args(["--", "curl", "-s", "-o", "/dev/null", &url]),

@@ -11,7 +11,7 @@ use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
 
 use crate::clients::curl;
-use crate::harness::process::Spawned;
+use crate::harness::process::{Spawned, remora};
 use crate::harness::require_privilege;
 use crate::harness::{tools, wait_until};
 use crate::servers::Server;
@@ -64,7 +64,7 @@ fn no_feedback() {
     require_privilege!(alone);
     let (gateway, nginx) = (gateway(), Nginx::start());
     let mut agent = Spawned::with_streams(
-        Command::new(env!("CARGO_BIN_EXE_remora"))
+        remora()
             .arg("run")
             .env(
                 "OTEL_EXPORTER_OTLP_ENDPOINT",

@@ -1,11 +1,10 @@
 //! What is recorded is what was seen, and lines come at once.
 
 use std::fs;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::clients::{curl, wrk};
-use crate::harness::process::{Spawned, output};
+use crate::harness::process::{Spawned, output, remora};
 use crate::harness::raw::{Raw, RawServer};
 use crate::harness::require_privilege;
 use crate::harness::trace::Trace;
@@ -22,7 +21,7 @@ fn replay_is_identical() {
     let dir = nginx.server.dir.path();
     let (recording, live) = (dir.join("recording"), dir.join("live"));
     let mut trace = Spawned::with_streams(
-        Command::new(env!("CARGO_BIN_EXE_remora"))
+        remora()
             .args(["trace", "-o", "json", "-w"])
             .arg(&recording)
             .stdout(fs::File::create(&live).unwrap())
@@ -53,11 +52,7 @@ fn replay_is_identical() {
     trace.signal(libc::SIGINT);
     assert!(trace.wait().success());
 
-    let replayed = output(
-        Command::new(env!("CARGO_BIN_EXE_remora"))
-            .args(["replay", "-o", "json"])
-            .arg(&recording),
-    );
+    let replayed = output(remora().args(["replay", "-o", "json"]).arg(&recording));
     assert!(replayed.status.success(), "{replayed:?}");
     let (live, replayed) = (fs::read(&live).unwrap(), replayed.stdout);
     let lines = |bytes: &[u8]| -> Vec<String> {

@@ -8,7 +8,6 @@ pub(crate) mod request;
 pub(crate) mod tools;
 pub(crate) mod trace;
 
-use std::process::Command;
 use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
@@ -34,13 +33,8 @@ fn refusal() -> Option<String> {
     if process::effective_uid() != 0 {
         return Some("not root".into());
     }
-    let output = process::output(Command::new(env!("CARGO_BIN_EXE_remora")).args([
-        "trace",
-        "-o",
-        "json",
-        "--duration",
-        "1ms",
-    ]));
+    let output =
+        process::output(process::remora().args(["trace", "-o", "json", "--duration", "1ms"]));
     match output.status.code() {
         Some(0) => None,
         // Exit code 3 is "missing privilege or kernel feature"; anything else is a

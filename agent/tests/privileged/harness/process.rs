@@ -193,6 +193,18 @@ pub(crate) fn free_port() -> u16 {
     }
 }
 
+/// The agent, without the settings of whoever runs the tests.
+pub(crate) fn remora() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_remora"));
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("REMORA_") || text.starts_with("OTEL_") {
+            command.env_remove(&name);
+        }
+    }
+    command
+}
+
 /// Runs a program to its end, which has to come before the deadline.
 pub(crate) fn output(command: &mut Command) -> Output {
     let (mut stdout, mut stderr) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());

@@ -1,13 +1,13 @@
 //! A running `remora trace -o json`.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::DEADLINE;
-use super::process::Spawned;
+use super::process::{Spawned, remora};
 use super::report::Report;
 use super::request::{Line, Request};
 
@@ -47,7 +47,7 @@ impl Trace {
 
     /// As [`Trace::start`], with additional environment variables.
     pub(crate) fn start_with(args: &[&str], environment: &[(&str, &str)]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_remora"));
+        let mut command = remora();
         command
             .args(["trace", "-o", "json"])
             .args(args)
