@@ -7,6 +7,7 @@ pub mod clock;
 pub mod config;
 pub mod conn;
 pub mod demo;
+pub mod discovery;
 pub mod exchange;
 pub mod exit;
 pub mod export;
@@ -21,6 +22,7 @@ pub mod recording;
 pub mod replay;
 pub mod signal;
 pub mod span;
+pub mod telemetry;
 pub mod text;
 
 #[cfg(test)]

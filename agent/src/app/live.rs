@@ -16,6 +16,7 @@ use crate::exchange::Sink;
 use crate::exit::{Exit, Failure};
 use crate::ledger::Ledger;
 use crate::recording::{self, Header, Recorder};
+use crate::preflight;
 use crate::span::ids::Seed;
 
 /// Longest wait for records; the kernel does not wake the agent for every one.
@@ -40,6 +41,7 @@ impl<P: Processes> Live<P> {
         processes: P,
         record: Option<&Path>,
     ) -> Result<Self, Failure> {
+        preflight::privileges()?;
         let capture_config = capture_config(config, only)?;
         let (seed, clock) = (Seed::random(), Offset::measure());
         // First the kernel, so that nothing is written where it refuses.
@@ -114,7 +116,7 @@ fn unwritable(error: recording::Error) -> Failure {
     Failure::failed(format!("{error}{cause}"))
 }
 
-fn refused(error: CaptureError) -> Failure {
+pub(super) fn refused(error: CaptureError) -> Failure {
     let exit = if error.is_environment() {
         Exit::Unsupported
     } else {

@@ -2,6 +2,8 @@
 //! pairing stage, and sinks.
 
 mod child;
+mod debug;
+mod doctor;
 mod live;
 mod names;
 mod outlet;
@@ -14,12 +16,11 @@ use std::io::{self, Write};
 
 use crate::cli::Invocation;
 use crate::config::resolved::Config;
-use crate::conn::{Processes, from_record};
+use crate::conn::Processes;
 use crate::demo;
-use crate::exchange::ProcessInfo;
+use crate::discovery::ProcessResolver;
 use crate::exit::{Exit, Failure};
 use names::Renamed;
-use remora_common::record;
 
 /// Does what is asked. Returns the exit code.
 ///
@@ -31,6 +32,8 @@ pub fn execute(invocation: Invocation) -> Result<u8, Failure> {
         Invocation::Trace(trace) => trace::run(trace),
         Invocation::Replay(replay) => replay::run(replay),
         Invocation::Run(run) => run::run(run),
+        Invocation::Debug(args) => debug::run(&args),
+        Invocation::Doctor(doctor) => doctor::run(doctor),
         Invocation::DemoService(args) => done(demo::service::run(&args)),
         Invocation::DemoClient(args) => done(demo::client::run(&args)),
         _ => Err(Failure::failed("not in this build")),
@@ -68,14 +71,5 @@ fn print(text: &str) -> Result<u8, Failure> {
 
 /// Describes the processes of this host.
 fn processes(config: &Config) -> Renamed<impl Processes + use<>> {
-    Renamed::new(Announced, config.service_names.clone())
-}
-
-/// What the kernel says of a process.
-struct Announced;
-
-impl Processes for Announced {
-    fn resolve(&mut self, record: &record::Process) -> ProcessInfo {
-        from_record(record)
-    }
+    Renamed::new(ProcessResolver::new(), config.service_names.clone())
 }

@@ -1,0 +1,389 @@
+use super::*;
+
+/// Packages on the imagined disk.
+fn package(directory: &str) -> Option<String> {
+    match directory {
+        "/srv/shop" | "/work/svc" => Some("@acme/shop".to_owned()),
+        _ => None,
+    }
+}
+
+fn named(exe: &str, args: &[&str], cwd: &str) -> String {
+    name(&Command {
+        args,
+        exe: Some(exe).filter(|exe| !exe.is_empty()),
+        comm: "comm",
+        cwd: Some(cwd),
+        package: &package,
+        depth: 0,
+    })
+}
+
+#[test]
+fn real_command_lines_give_sensible_names() {
+    // Executable, command line (one space between arguments), working directory, name.
+    const CASES: &[(&str, &str, &str, &str)] = &[
+        // Native programs.
+        ("/usr/sbin/nginx", "nginx: worker process", "/", "nginx"),
+        (
+            "/usr/sbin/nginx",
+            "nginx: master process /usr/sbin/nginx -g daemon off;",
+            "/",
+            "nginx",
+        ),
+        (
+            "/usr/sbin/apache2",
+            "/usr/sbin/apache2 -k start",
+            "/",
+            "apache2",
+        ),
+        (
+            "/usr/sbin/httpd",
+            "/usr/sbin/httpd -DFOREGROUND",
+            "/",
+            "httpd",
+        ),
+        ("/usr/bin/curl", "curl -s http://localhost", "/root", "curl"),
+        (
+            "/usr/bin/redis-check-rdb",
+            "/usr/bin/redis-server 127.0.0.1:6379",
+            "/",
+            "redis-check-rdb",
+        ),
+        (
+            "/opt/shop/shopd (deleted)",
+            "/opt/shop/shopd --port 80",
+            "/",
+            "shopd",
+        ),
+        (
+            "/usr/sbin/haproxy",
+            "haproxy -f /etc/haproxy/haproxy.cfg",
+            "/",
+            "haproxy",
+        ),
+        ("", "/usr/local/bin/wrk -c 10 http://x", "/", "wrk"),
+        ("", "", "/", "comm"),
+        // Python.
+        (
+            "/usr/bin/python3.11",
+            "python3 -m http.server 8000",
+            "/srv/files",
+            "http.server",
+        ),
+        (
+            "/usr/bin/python3.11",
+            "python3 -Im http.server",
+            "/",
+            "http.server",
+        ),
+        (
+            "/usr/bin/python3.11",
+            "python3 -W ignore -u /opt/billing.py",
+            "/",
+            "billing",
+        ),
+        (
+            "/usr/bin/python3.11",
+            "python3 /usr/bin/gunicorn app:main",
+            "/srv/x",
+            "app",
+        ),
+        (
+            "/usr/bin/python3.11",
+            "/usr/bin/python3 /usr/bin/gunicorn -w 4 -b localhost:8000 shop.wsgi:application",
+            "/",
+            "shop",
+        ),
+        (
+            "/usr/bin/python3.11",
+            "/usr/bin/python3 /usr/bin/gunicorn -b unix:/run/x.sock -k gthread orders",
+            "/",
+            "orders",
+        ),
+        (
+            "/usr/bin/python3.11",
+            "gunicorn: worker [app:main]",
+            "/",
+            "app",
+        ),
+        (
+            "/usr/bin/python3.11",
+            "gunicorn: master [shop.wsgi]",
+            "/",
+            "shop",
+        ),
+        (
+            "/usr/bin/python3.11",
+            "python3 -m gunicorn app:main",
+            "/",
+            "app",
+        ),
+        (
+            "/usr/local/bin/python3.12",
+            "/venv/bin/python /venv/bin/uvicorn --host 0.0.0.0 --port 80 orders.main:app",
+            "/app",
+            "orders",
+        ),
+        (
+            "/usr/local/bin/python3.12",
+            "python -m uvicorn orders.api:create_app --factory",
+            "/app",
+            "orders.api",
+        ),
+        (
+            "/usr/local/bin/python3.12",
+            "/venv/bin/python /venv/bin/hypercorn asgi:app",
+            "/app",
+            "asgi",
+        ),
+        (
+            "/usr/local/bin/python3.12",
+            "/venv/bin/python /venv/bin/flask --app hello run -p 80",
+            "/",
+            "hello",
+        ),
+        (
+            "/usr/local/bin/python3.12",
+            "/venv/bin/python /venv/bin/flask run",
+            "/srv/guestbook",
+            "guestbook",
+        ),
+        (
+            "/usr/local/bin/python3.12",
+            "/venv/bin/python /venv/bin/celery -A proj worker -l INFO",
+            "/",
+            "proj",
+        ),
+        (
+            "/usr/local/bin/python3.12",
+            "[celeryd: celery@host:MainProcess] -active- (worker -A proj)",
+            "/",
+            "proj",
+        ),
+        (
+            "/usr/local/bin/python3.12",
+            "python manage.py runserver",
+            "/srv/guestbook",
+            "guestbook",
+        ),
+        (
+            "/usr/local/bin/python3.12",
+            "python main.py",
+            "/app",
+            "main",
+        ),
+        (
+            "/usr/bin/uwsgi-core",
+            "uwsgi --http :80 --module shop.wsgi:application",
+            "/",
+            "shop",
+        ),
+        // JavaScript.
+        ("/usr/bin/node", "node server.js", "/srv/shop", "@acme/shop"),
+        (
+            "/usr/bin/node",
+            "node --require ./otel.js dist/src/index.js",
+            "/work/svc",
+            "@acme/shop",
+        ),
+        ("/usr/bin/node", "node /srv/cart/index.js", "/", "cart"),
+        (
+            "/usr/bin/node",
+            "/usr/bin/nodejs --max-old-space-size=512 worker.js",
+            "/srv/cart",
+            "worker",
+        ),
+        ("/usr/bin/node", "node server.js", "/srv/cart", "cart"),
+        (
+            "/usr/bin/node",
+            "node /srv/shop/node_modules/.bin/next start",
+            "/srv/shop",
+            "@acme/shop",
+        ),
+        ("/usr/bin/node", "npm run start", "/srv/shop", "@acme/shop"),
+        (
+            "/usr/bin/deno",
+            "deno run -A --port 80 main.ts",
+            "/srv/cart",
+            "cart",
+        ),
+        ("/usr/bin/bun", "bun run start", "/srv/shop", "@acme/shop"),
+        ("/usr/bin/bun", "bun orders.ts", "/", "orders"),
+        // The JVM.
+        (
+            "/usr/lib/jvm/java-17/bin/java",
+            "java -Xmx1g -jar /opt/orders-1.4.2-SNAPSHOT.jar --port=1",
+            "/",
+            "orders",
+        ),
+        (
+            "/usr/lib/jvm/java-17/bin/java",
+            "java -jar app.jar",
+            "/srv/cart",
+            "cart",
+        ),
+        (
+            "/usr/lib/jvm/java-17/bin/java",
+            "java -cp /a.jar:/b.jar -ea com.acme.orders.OrderService x",
+            "/",
+            "OrderService",
+        ),
+        (
+            "/usr/lib/jvm/java-17/bin/java",
+            "java -p mods -m acme.orders/com.acme.Main",
+            "/",
+            "Main",
+        ),
+        (
+            "/usr/lib/jvm/java-17/bin/java",
+            "java Server.java",
+            "/",
+            "Server",
+        ),
+        (
+            "/usr/lib/jvm/java-17/bin/java",
+            "java -Dotel.service.name=checkout -jar x.jar",
+            "/",
+            "checkout",
+        ),
+        (
+            "/usr/lib/jvm/java-17/bin/java",
+            "java -Dx=1 -classpath /c org.apache.catalina.startup.Bootstrap start",
+            "/",
+            "tomcat",
+        ),
+        // Ruby, PHP, .NET, Perl.
+        (
+            "/usr/bin/ruby3.1",
+            "puma 5.6.5 (tcp://0.0.0.0:3000) [shop]",
+            "/srv/shop",
+            "shop",
+        ),
+        (
+            "/usr/bin/ruby3.1",
+            "puma: cluster worker 0: 71 [shop]",
+            "/",
+            "shop",
+        ),
+        (
+            "/usr/bin/ruby3.1",
+            "ruby /usr/bin/bundle exec puma -C config/puma.rb",
+            "/srv/cart",
+            "cart",
+        ),
+        (
+            "/usr/bin/ruby3.1",
+            "ruby bin/rails server",
+            "/srv/cart",
+            "cart",
+        ),
+        (
+            "/usr/bin/ruby3.1",
+            "ruby -I lib /opt/mailer.rb",
+            "/",
+            "mailer",
+        ),
+        ("/usr/sbin/php-fpm8.2", "php-fpm: pool shop", "/", "shop"),
+        ("/usr/sbin/php-fpm8.2", "php-fpm: pool www", "/", "php-fpm"),
+        (
+            "/usr/bin/php8.2",
+            "php -S 0.0.0.0:80 -t public",
+            "/srv/cart",
+            "cart",
+        ),
+        ("/usr/bin/php8.2", "php artisan serve", "/srv/cart", "cart"),
+        (
+            "/usr/bin/dotnet",
+            "dotnet /app/Orders.Api.dll --urls http://+:80",
+            "/app",
+            "Orders.Api",
+        ),
+        (
+            "/usr/bin/dotnet",
+            "dotnet exec --depsfile a.json Shop.dll",
+            "/app",
+            "Shop",
+        ),
+        (
+            "/usr/bin/perl",
+            "/usr/bin/perl -w -I lib /usr/local/bin/report.pl",
+            "/",
+            "report",
+        ),
+        (
+            "/usr/bin/perl",
+            "perl /usr/bin/plackup -p 80 shop.psgi",
+            "/",
+            "shop",
+        ),
+        // Shells, applets, loaders.
+        ("/usr/bin/dash", "sh /opt/poll.sh", "/", "poll"),
+        ("/usr/bin/bash", "-bash", "/root", "bash"),
+        ("/bin/busybox", "httpd -f -p 80", "/", "httpd"),
+        ("/bin/busybox", "busybox wget -q http://x", "/", "wget"),
+        (
+            "/lib64/ld-linux-x86-64.so.2",
+            "/lib64/ld-linux-x86-64.so.2 --library-path /x /opt/shopd -v",
+            "/",
+            "shopd",
+        ),
+    ];
+    assert!(CASES.len() >= 60);
+    for (exe, line, cwd, expected) in CASES {
+        // Titles are one argument.
+        let title = line.contains(": ") || line.contains(" [") || line.starts_with("npm ");
+        let args: Vec<&str> = if title {
+            vec![*line]
+        } else {
+            line.split(' ').collect()
+        };
+        assert_eq!(named(exe, &args, cwd), *expected, "{line}");
+    }
+}
+
+#[test]
+fn shell_code_is_seen_through() {
+    for (code, expected) in [
+        ("exec /usr/bin/shop --port 1", "shop"),
+        ("cd /srv && A=1 exec python3 -m http.server", "http.server"),
+        ("sleep 1; exec 'node' /srv/cart/index.js > log", "cart"),
+    ] {
+        assert_eq!(
+            named("/bin/sh", &["sh", "-c", code], "/"),
+            expected,
+            "{code}"
+        );
+        assert_eq!(
+            named("/bin/busybox", &["sh", "-c", code], "/"),
+            expected,
+            "{code}"
+        );
+    }
+}
+
+#[test]
+fn hostile_command_lines_are_bounded() {
+    let long = "x".repeat(100_000);
+    assert_eq!(named("", &[&long], "/").len(), MAX_NAME);
+    assert_eq!(named("/bin/e\u{1b}[31mvil\n", &["x"], "/"), "e[31mvil");
+    let nested = "sh -c ".repeat(1000);
+    assert!(!named("/bin/sh", &["sh", "-c", &nested], "/").is_empty());
+    assert_eq!(named("", &["/"], "/"), "comm");
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_command_line_gives_a_name(
+        program in 0usize..24,
+        args in proptest::collection::vec("(-{0,2}[a-zA-Zé:/.\\[\\]()= ]{0,12}|-m|-c|exec|run|--)", 0..8),
+        cwd in "[a-z/. ]{0,12}",
+    ) {
+        let exe = ["python3", "node", "bun", "java", "ruby", "php", "dotnet", "perl", "sh",
+            "busybox", "env", "gunicorn", "uwsgi", "", "é", "deno"].get(program).copied().unwrap_or("x");
+        let mut line = vec![exe];
+        line.extend(args.iter().map(String::as_str));
+        let named = named(exe, &line, &cwd);
+        proptest::prop_assert!(!named.is_empty() && named.len() <= MAX_NAME);
+    }
+}
