@@ -7,6 +7,10 @@
 
 #[path = "cli/demo_processes.rs"]
 mod demo_processes;
+#[path = "cli/replay.rs"]
+mod replay;
+#[path = "support/stream.rs"]
+mod stream;
 #[path = "cli/usage.rs"]
 mod usage;
 

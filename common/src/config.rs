@@ -43,6 +43,9 @@ pub mod verdict {
     pub const INCLUDE: u8 = 1;
     /// Do not trace it.
     pub const EXCLUDE: u8 = 2;
+    /// Set beside one of them: it stays when the process runs another program, and goes
+    /// over to its children.
+    pub const KEPT: u8 = 0x80;
 }
 
 // SAFETY: `repr(C)`, four `u32`, no padding.

@@ -92,7 +92,7 @@ pub fn wanted(sk: u64, of: u16) -> bool {
 fn allowed(rule: Option<*const u8>, default_exclude: bool) -> bool {
     match rule {
         // SAFETY: a valid map value.
-        Some(rule) => unsafe { *rule == verdict::INCLUDE },
+        Some(rule) => unsafe { *rule & !verdict::KEPT == verdict::INCLUDE },
         None => !default_exclude,
     }
 }

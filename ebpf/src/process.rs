@@ -1,7 +1,7 @@
 //! The life of processes and threads.
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-use remora_common::config::config_flags;
+use remora_common::config::{config_flags, verdict};
 
 use crate::emit;
 use crate::kernel::read;
@@ -36,6 +36,12 @@ pub fn executed(binprm: u64) -> Option<()> {
     // `begin_new_exec` sets it; it is set before the tracepoint.
     let _ = binprm;
     let comm = aya_ebpf::helpers::bpf_get_current_comm().ok()?;
+    if let Some(verdict) = RULES_PID.get_ptr(tgid) {
+        // SAFETY: a valid map value.
+        if unsafe { *verdict } & verdict::KEPT != 0 {
+            return None;
+        }
+    }
     match RULES_COMM.get_ptr(comm) {
         // SAFETY: a valid map value.
         Some(verdict) => {
@@ -48,7 +54,8 @@ pub fn executed(binprm: u64) -> Option<()> {
     None
 }
 
-/// A process makes a child, which the same rules apply to until it runs another program.
+/// A process makes a child, which the same rules apply to; those by executable only until
+/// it runs another program.
 #[inline(always)]
 pub fn forked(child: u64) -> Option<()> {
     if config!(flags) & config_flags::TASK_RULES == 0 {

@@ -1,5 +1,6 @@
-//! `remora doctor`: what this host allows, and what to fix.
+//! `remora doctor`: what this host allows.
 
+use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use super::written;
@@ -8,80 +9,114 @@ use crate::cli::output::Format;
 use crate::exit::{Exit, Failure};
 use crate::output::screen::{Colour, Screen};
 use crate::preflight::{self, Check, Status};
+use crate::text::cell::Cell;
 
-/// Checks and prints. Returns the exit code.
-pub(super) fn run(doctor: Doctor) -> Result<u8, Failure> {
-    let checks = preflight::checks(endpoint().as_deref());
-    let mut out = io::stdout().lock();
-    let result = match doctor.format {
-        Format::Json => json(&mut out, &checks),
-        Format::Table => table(&mut out, &checks, &Screen::stdout()),
+/// Shows the checks. Returns the exit code.
+pub(super) fn run(doctor: &Doctor) -> Result<u8, Failure> {
+    let mut checks = preflight::checks(doctor.endpoint.as_deref());
+    checks.push(configuration(&doctor.mistakes));
+    let text = match doctor.format {
+        Format::Json => json(&checks)?,
+        Format::Table => table(&checks, &Screen::stdout()),
     };
-    written(result.and_then(|()| out.flush()))?;
+    let mut out = io::stdout().lock();
+    written(out.write_all(text.as_bytes()).and_then(|()| out.flush()))?;
     let failed = checks.iter().any(|check| check.status == Status::Fail);
-    Ok(if failed {
-        Exit::Unsupported
-    } else {
-        Exit::Done
-    }
-    .code())
+    let exit = if failed { Exit::Unsupported } else { Exit::Done };
+    Ok(exit.code())
 }
 
-fn json(out: &mut impl Write, checks: &[Check]) -> io::Result<()> {
-    for check in checks {
-        serde_json::to_writer(&mut *out, check)?;
-        out.write_all(b"\n")?;
+/// Whether `remora run` would take its settings.
+fn configuration(mistakes: &[crate::config::Mistake]) -> Check {
+    let wrong: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+    let (id, title) = ("configuration", "configuration");
+    if wrong.is_empty() {
+        let observed = "all settings make sense".to_owned();
+        return Check { id, title, status: Status::Pass, observed, fix: None, lost: None };
     }
-    Ok(())
+    Check {
+        id,
+        title,
+        status: Status::Fail,
+        observed: wrong.join("; "),
+        fix: Some("correct what is named".to_owned()),
+        lost: Some("remora run does not start"),
+    }
 }
 
-fn table(out: &mut impl Write, checks: &[Check], screen: &Screen) -> io::Result<()> {
-    let width = checks
-        .iter()
-        .map(|check| check.title.len())
-        .max()
-        .unwrap_or(0);
+fn json(checks: &[Check]) -> Result<String, Failure> {
+    let mut text = String::new();
     for check in checks {
-        let (colour, word) = match check.status {
-            Status::Pass => (Colour::Green, "pass"),
-            Status::Warn => (Colour::Yellow, "warn"),
-            Status::Fail => (Colour::Red, "FAIL"),
+        text.push_str(&serde_json::to_string(check).map_err(Failure::failed)?);
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+fn table(checks: &[Check], screen: &Screen) -> String {
+    let (dim, plain) = (screen.paint(Colour::Dim), screen.plain());
+    let title_width = checks.iter().map(|check| check.title.len()).max().unwrap_or(0);
+    let mut text = String::new();
+    for check in checks {
+        let (word, colour) = match check.status {
+            Status::Pass => ("pass", Colour::Green),
+            Status::Warn => ("warn", Colour::Yellow),
+            Status::Fail => ("fail", Colour::Red),
         };
-        let (on, off) = (screen.paint(colour), screen.plain());
-        writeln!(
-            out,
-            "{on}{word}{off}  {:width$}  {}",
-            check.title, check.observed
-        )?;
-        if let Some(lost) = check.lost {
-            writeln!(out, "      lost: {lost}")?;
-        }
-        if let Some(fix) = &check.fix {
-            writeln!(out, "      fix:  {fix}")?;
+        let colour = screen.paint(colour);
+        let observed = Cell::whole(&check.observed, 0);
+        // Writing to a `String` cannot fail.
+        let _ = writeln!(text, "{colour}{word}{plain}  {:title_width$}  {observed}", check.title);
+        for (what, value) in [("lost", check.lost), ("fix", check.fix.as_deref())] {
+            if let Some(value) = value {
+                let value = Cell::whole(value, 0);
+                let _ = writeln!(text, "      {:title_width$}  {dim}{what}:{plain} {value}", "");
+            }
         }
     }
     let count = |status| checks.iter().filter(|check| check.status == status).count();
-    let (failed, warned) = (count(Status::Fail), count(Status::Warn));
-    match (failed, warned) {
-        (0, 0) => writeln!(out, "Remora can do everything here."),
-        (0, warned) => writeln!(out, "Remora works here, with {warned} restriction(s)."),
-        (failed, _) => writeln!(out, "Remora cannot work here: {failed} check(s) failed."),
-    }
+    let verdict = match (count(Status::Fail), count(Status::Warn)) {
+        (0, 0) => "Remora can do everything here.".to_owned(),
+        (0, warnings) => format!("Remora works here; warnings: {warnings}."),
+        (failed, _) => format!("Remora does not work here; failed checks: {failed}."),
+    };
+    let _ = writeln!(text, "\n{verdict}");
+    text
 }
 
-/// Host and port of the gateway, if the environment names one.
-fn endpoint() -> Option<String> {
-    let get = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let url =
-        get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT").or_else(|| get("OTEL_EXPORTER_OTLP_ENDPOINT"))?;
-    let url: http::Uri = url.parse().ok()?;
-    let port = match url.scheme_str() {
-        Some("https") => 443,
-        _ => 80,
-    };
-    Some(format!(
-        "{}:{}",
-        url.host()?,
-        url.port_u16().unwrap_or(port)
-    ))
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Mistake;
+
+    #[test]
+    fn shows_what_is_lost_and_how_to_get_it() {
+        let checks =
+            [configuration(&[]), configuration(&[Mistake::new("--x", "it is\x1b[2J wrong")])];
+        assert_eq!(
+            table(&checks, &Screen::file()),
+            "\
+pass  configuration  all settings make sense
+fail  configuration  --x: it is\\x1b[2J wrong
+                     lost: remora run does not start
+                     fix: correct what is named
+
+Remora does not work here; failed checks: 1.
+"
+        );
+    }
+
+    #[test]
+    fn every_real_check_follows_the_schema() {
+        let schema = crate::output::schema::by_name("doctor").unwrap();
+        let schema: serde_json::Value = serde_json::from_str(schema).unwrap();
+        let validator = jsonschema::draft202012::new(&schema).unwrap();
+        let mut checks = preflight::checks(Some("127.0.0.1:9"));
+        checks.push(configuration(&[Mistake::new("--x", "wrong")]));
+        let text = json(&checks).unwrap();
+        assert_eq!(text.lines().count(), checks.len());
+        for line in text.lines() {
+            validator.validate(&serde_json::from_str(line).unwrap()).unwrap();
+        }
+    }
 }

@@ -12,11 +12,12 @@ use crate::clock::{Offset, Remeasure};
 use crate::config::resolved::Config;
 use crate::config::rule::{Rule, Rules};
 use crate::conn::{Limits, Pipeline, Processes};
+use crate::discovery::host::HostInfo;
 use crate::exchange::Sink;
 use crate::exit::{Exit, Failure};
 use crate::ledger::Ledger;
-use crate::recording::{self, Header, Recorder};
 use crate::preflight;
+use crate::recording::{self, Header, Recorder};
 use crate::span::ids::Seed;
 
 /// Longest wait for records; the kernel does not wake the agent for every one.
@@ -41,6 +42,7 @@ impl<P: Processes> Live<P> {
         processes: P,
         record: Option<&Path>,
     ) -> Result<Self, Failure> {
+        // Whoever lacks them gets this one message, and no other.
         preflight::privileges()?;
         let capture_config = capture_config(config, only)?;
         let (seed, clock) = (Seed::random(), Offset::measure());
@@ -50,7 +52,7 @@ impl<P: Processes> Live<P> {
             agent: env!("CARGO_PKG_VERSION").to_owned(),
             seed,
             clock,
-            host: BTreeMap::new(),
+            host: host(),
         };
         Ok(Self {
             capture,
@@ -105,6 +107,12 @@ impl<P: Processes> Live<P> {
         }
         Ok(self.pipeline.ledger())
     }
+}
+
+/// Attributes of this host, for a recording.
+fn host() -> BTreeMap<String, String> {
+    let own = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+    HostInfo::read().attributes().map(own).collect()
 }
 
 fn unwritable(error: recording::Error) -> Failure {

@@ -3,6 +3,7 @@
 
 mod child;
 mod debug;
+mod demo;
 mod doctor;
 mod live;
 mod names;
@@ -16,8 +17,7 @@ use std::io::{self, Write};
 
 use crate::cli::Invocation;
 use crate::config::resolved::Config;
-use crate::conn::Processes;
-use crate::demo;
+use crate::demo::{client, service};
 use crate::discovery::ProcessResolver;
 use crate::exit::{Exit, Failure};
 use names::Renamed;
@@ -33,10 +33,10 @@ pub fn execute(invocation: Invocation) -> Result<u8, Failure> {
         Invocation::Replay(replay) => replay::run(replay),
         Invocation::Run(run) => run::run(run),
         Invocation::Debug(args) => debug::run(&args),
-        Invocation::Doctor(doctor) => doctor::run(doctor),
-        Invocation::DemoService(args) => done(demo::service::run(&args)),
-        Invocation::DemoClient(args) => done(demo::client::run(&args)),
-        _ => Err(Failure::failed("not in this build")),
+        Invocation::DemoService(args) => done(service::run(&args)),
+        Invocation::DemoClient(args) => done(client::run(&args)),
+        Invocation::Demo(demo) => demo::run(&demo),
+        Invocation::Doctor(doctor) => doctor::run(&doctor),
     }
 }
 
@@ -70,6 +70,6 @@ fn print(text: &str) -> Result<u8, Failure> {
 }
 
 /// Describes the processes of this host.
-fn processes(config: &Config) -> Renamed<impl Processes + use<>> {
+fn processes(config: &Config) -> Renamed<ProcessResolver> {
     Renamed::new(ProcessResolver::new(), config.service_names.clone())
 }

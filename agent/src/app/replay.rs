@@ -40,7 +40,7 @@ pub(super) fn show<R: std::io::Read>(
     Ok(Exit::Done.code())
 }
 
-fn unreadable(error: crate::recording::Error) -> Failure {
+pub(super) fn unreadable(error: crate::recording::Error) -> Failure {
     use std::error::Error as _;
     // The cause of an error from the system is in its sources.
     let cause = error

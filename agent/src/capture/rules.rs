@@ -4,7 +4,7 @@ use aya::Ebpf;
 use aya::maps::HashMap;
 use remora_common::config::{config_flags, verdict};
 
-use super::{CaptureError, maps};
+use super::CaptureError;
 
 /// What to do with what a rule names.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,7 +28,7 @@ impl Verdict {
 /// What a rule names.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Rule {
-    /// A process, and the children it makes.
+    /// A process and the children it makes, whatever programs they run.
     Pid(u32),
     /// The file name of an executable. The kernel knows the first 15 bytes of it.
     Executable(String),
@@ -79,35 +79,34 @@ impl Rules {
         if self.list.is_empty() {
             return Ok(());
         }
-        let mut pids: HashMap<_, u32, u8> =
-            HashMap::try_from(maps::take(ebpf, "RULES_PID")?).map_err(CaptureError::from_map)?;
-        let mut comms: HashMap<_, [u8; 16], u8> =
-            HashMap::try_from(maps::take(ebpf, "RULES_COMM")?).map_err(CaptureError::from_map)?;
-        let mut ports: HashMap<_, u32, u8> =
-            HashMap::try_from(maps::take(ebpf, "RULES_PORT")?).map_err(CaptureError::from_map)?;
-        let mut cgroups: HashMap<_, u64, u8> =
-            HashMap::try_from(maps::take(ebpf, "RULES_CGROUP")?).map_err(CaptureError::from_map)?;
         for (rule, verdict) in &self.list {
             let value = verdict.value();
             match rule {
-                Rule::Pid(pid) => pids.insert(pid, value, 0),
-                Rule::Port(port) => ports.insert(u32::from(*port), value, 0),
-                Rule::Cgroup(id) => cgroups.insert(id, value, 0),
+                Rule::Pid(pid) => set(ebpf, "RULES_PID", pid, value | verdict::KEPT),
+                Rule::Port(port) => set(ebpf, "RULES_PORT", &u32::from(*port), value),
+                Rule::Cgroup(id) => set(ebpf, "RULES_CGROUP", id, value),
                 Rule::Executable(name) => {
-                    let mut key = [0; 16];
+                    let mut key = [0u8; 16];
                     for (to, from) in key.iter_mut().take(15).zip(name.bytes()) {
                         *to = from;
                     }
                     for pid in processes_running(name) {
-                        pids.insert(pid, value, 0).map_err(CaptureError::from_map)?;
+                        set(ebpf, "RULES_PID", &pid, value)?;
                     }
-                    comms.insert(key, value, 0)
+                    set(ebpf, "RULES_COMM", &key, value)
                 }
-            }
-            .map_err(CaptureError::from_map)?;
+            }?;
         }
         Ok(())
     }
+}
+
+/// Writes one rule. The map stays with the object, whose programs are yet to be loaded.
+fn set<K: aya::Pod>(ebpf: &mut Ebpf, map: &str, key: &K, value: u8) -> Result<(), CaptureError> {
+    let missing = || CaptureError::Object { what: format!("map `{map}` is missing") };
+    let map = ebpf.map_mut(map).ok_or_else(missing)?;
+    let mut map: HashMap<_, K, u8> = HashMap::try_from(map).map_err(CaptureError::from_map)?;
+    map.insert(key, value, 0).map_err(CaptureError::from_map)
 }
 
 /// Process ids of the processes whose executable has this file name.

@@ -3,6 +3,8 @@
 use clap::Args;
 
 use super::output::Format;
+use crate::config::Mistake;
+use crate::config::resolved::Config;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -21,18 +23,41 @@ pub struct DoctorArgs {
 }
 
 /// How to check.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Doctor {
     /// How to show the checks.
     pub format: Format,
+    /// Where spans are to be sent, `host:port`, if that is configured.
+    pub endpoint: Option<String>,
+    /// What is wrong with the settings of `remora run`.
+    pub mistakes: Vec<Mistake>,
 }
 
 impl DoctorArgs {
-    /// Nothing can go wrong here.
+    /// Adds what the settings say. Mistakes in them are part of the diagnosis.
     #[must_use]
-    pub const fn resolve(self) -> Doctor {
-        Doctor {
+    pub fn resolve(self, env: &[(String, String)]) -> Doctor {
+        let mut doctor = Doctor {
             format: self.output,
+            endpoint: None,
+            mistakes: Vec::new(),
+        };
+        match Config::load_with_otel(None, &[], env) {
+            Ok((_, otel)) => {
+                let configured = env.iter().any(|(name, value)| {
+                    !value.is_empty()
+                        && name.starts_with("OTEL_EXPORTER_OTLP_")
+                        && name.ends_with("ENDPOINT")
+                });
+                doctor.endpoint = Some(otel).filter(|_| configured).and_then(|otel| {
+                    let endpoint = otel.traces.endpoint;
+                    let tls = endpoint.scheme_str() == Some("https");
+                    let port = endpoint.port_u16().unwrap_or(if tls { 443 } else { 80 });
+                    Some(format!("{}:{port}", endpoint.host()?))
+                });
+            }
+            Err(mistakes) => doctor.mistakes = mistakes,
         }
+        doctor
     }
 }

@@ -135,7 +135,7 @@ impl Cli {
             Typed::Trace(args) => args.resolve(env).map(Invocation::Trace),
             Typed::Replay(args) => args.resolve(env).map(Invocation::Replay),
             Typed::Run(args) => args.resolve(env).map(Invocation::Run),
-            Typed::Doctor(args) => Ok(Invocation::Doctor(args.resolve())),
+            Typed::Doctor(args) => Ok(Invocation::Doctor(args.resolve(env))),
             Typed::Schema(args) => args.resolve().map(Invocation::Print),
             Typed::Completions(args) => Ok(Invocation::Print(args.resolve(&mut Self::command()))),
             Typed::Version => Ok(Invocation::Print(Self::command().render_version())),

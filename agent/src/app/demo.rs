@@ -1,0 +1,245 @@
+//! `remora demo`: own services and clients, traced, shown, and counted against what they
+//! say they did.
+
+use std::fmt::Write as _;
+use std::io;
+
+use super::live::{Live, STEP};
+use super::{processes, replay, written};
+use crate::cli::demo::Demo;
+use crate::cli::output::Format;
+use crate::conn::Limits;
+use crate::demo::cast::{Cast, Did};
+use crate::exchange::{Exchange, Side, Sink};
+use crate::exit::{Exit, Failure};
+use crate::ledger::{Ledger, Summary};
+use crate::output::red::Red;
+use crate::output::screen::{Colour, Screen};
+use crate::output::{self, Report};
+use crate::recording::Recording;
+use crate::signal;
+
+/// Requests shown as they happen; the rest is counted.
+const SHOWN: u64 = 24;
+
+/// The demo as it was once recorded, for hosts that do not allow tracing.
+static RECORDING: &[u8] = include_bytes!("../../demo/demo.rec");
+
+/// Shows the demo live, or from its recording. Returns the exit code.
+pub(super) fn run(demo: &Demo) -> Result<u8, Failure> {
+    signal::catch().map_err(Failure::failed)?;
+    if demo.replay {
+        return recorded(demo);
+    }
+    match live(demo) {
+        Err(Refused::ByKernel(failure)) => {
+            eprintln!("remora: {failure}");
+            eprintln!("remora: showing the recording that comes with remora instead\n");
+            recorded(demo)
+        }
+        Err(Refused::Otherwise(failure)) => Err(failure),
+        Ok(code) => Ok(code),
+    }
+}
+
+/// Why there was no live demo.
+enum Refused {
+    ByKernel(Failure),
+    Otherwise(Failure),
+}
+
+impl From<Failure> for Refused {
+    fn from(failure: Failure) -> Self {
+        Self::Otherwise(failure)
+    }
+}
+
+fn live(demo: &Demo) -> Result<u8, Refused> {
+    let mut cast = Cast::start(demo.duration)?;
+    let pids = cast.pids();
+    let mut live = Live::start(&demo.config, &pids, processes(&demo.config), demo.record.as_deref())
+        .map_err(|failure| match failure.exit {
+            Exit::Unsupported | Exit::Failed => Refused::ByKernel(failure),
+            _ => Refused::Otherwise(failure),
+        })?;
+    let mut stage = Stage::new(demo);
+    cast.begin()?;
+    while cast.is_playing()? && signal::received().is_none() {
+        live.step(STEP, &mut stage)?;
+        if written(stage.report.flush())?.is_none() {
+            return Ok(Exit::Done.code());
+        }
+    }
+    let did = cast.end();
+    let ledger = live.finish(&mut stage)?;
+    let counts = stage.counts;
+    let Some(summary) = written(stage.finish(ledger))? else {
+        return Ok(Exit::Done.code());
+    };
+    Ok(verdict(&did?, &counts, pids, &summary)?)
+}
+
+fn recorded(demo: &Demo) -> Result<u8, Failure> {
+    let recording = Recording::new(RECORDING, "demo.rec".as_ref()).map_err(Failure::failed)?;
+    let mut replay = crate::replay::Replay::new(recording, Limits::default());
+    let mut stage = Stage::new(demo);
+    replay.run(&mut stage).map_err(replay::unreadable)?;
+    written(stage.finish(replay.ledger()))?;
+    Ok(Exit::Done.code())
+}
+
+/// Shows the first requests, and counts all.
+struct Stage {
+    report: Box<dyn Report>,
+    screen: Screen,
+    /// Requests still to be shown.
+    left: u64,
+    red: Red,
+    counts: Counts,
+}
+
+/// Requests seen by process and side, for at most as many processes as take part.
+#[derive(Clone, Copy, Default)]
+struct Counts {
+    seen: [(u32, u64, u64); 3],
+    strangers: u64,
+}
+
+impl Counts {
+    fn add(&mut self, pid: u32, side: Side) {
+        let slot = self.seen.iter_mut().find(|(known, ..)| *known == pid || *known == 0);
+        match (slot, side) {
+            (Some((known, served, _)), Side::Server) => (*known, *served) = (pid, *served + 1),
+            (Some((known, _, asked)), Side::Client) => (*known, *asked) = (pid, *asked + 1),
+            (None, _) => self.strangers += 1,
+        }
+    }
+
+    /// Requests served and made by a process.
+    fn of(&self, pid: u32) -> (u64, u64) {
+        let found = self.seen.iter().find(|(known, ..)| *known == pid);
+        found.map_or((0, 0), |(_, served, asked)| (*served, *asked))
+    }
+}
+
+impl Stage {
+    fn new(demo: &Demo) -> Self {
+        let screen = Screen::stdout();
+        let left = match demo.format {
+            Format::Table => SHOWN,
+            Format::Json => u64::MAX,
+        };
+        Self {
+            report: output::stdout(demo.format, demo.config.query.clone(), screen),
+            screen,
+            left,
+            red: Red::default(),
+            counts: Counts::default(),
+        }
+    }
+
+    fn finish(mut self, ledger: Ledger) -> io::Result<Summary> {
+        let summary = ledger.summary();
+        let mut text = String::new();
+        if summary.emitted > SHOWN {
+            let (dim, plain) = (self.screen.paint(Colour::Dim), self.screen.plain());
+            let _ = writeln!(text, "{dim}and {} more{plain}", summary.emitted - SHOWN);
+        }
+        let _ = writeln!(text, "\n{}", self.red.table(&self.screen));
+        self.report.note(&text)?;
+        self.report.finish(&summary)?;
+        Ok(summary)
+    }
+}
+
+impl Sink for Stage {
+    fn exchange(&mut self, exchange: &Exchange<'_>) {
+        self.counts.add(exchange.process.tgid, exchange.side);
+        self.red.record(exchange);
+        if self.left > 0 {
+            self.left -= 1;
+            self.report.exchange(exchange);
+        }
+    }
+}
+
+/// Holds what was seen against what the processes say they did.
+fn verdict(did: &Did, counts: &Counts, pids: [u32; 3], summary: &Summary) -> Result<u8, Failure> {
+    let [stock, shop, client] = pids;
+    let rows = [
+        ("clients made", did.made, counts.of(client).1),
+        ("shop served", did.shop_served, counts.of(shop).0),
+        ("shop made", did.shop_asked, counts.of(shop).1),
+        ("stock served", did.stock_served, counts.of(stock).0),
+    ];
+    let exact = rows.iter().all(|(_, said, seen)| said == seen)
+        && counts.strangers == 0
+        && summary.balanced();
+    if exact {
+        eprintln!(
+            "remora: the clients made {} requests and the shop {} more; \
+             each was seen on both sides, none was missed or made up",
+            did.made, did.shop_asked
+        );
+        return Ok(Exit::Done.code());
+    }
+    let mut text = String::from("what was seen is not what was done:");
+    for (what, said, seen) in rows {
+        let _ = write!(text, " the {what} {said}, seen {seen};");
+    }
+    let lost = summary.lost.total();
+    Err(Failure::failed(format!("{text} lost {lost}"))
+        .with_fix("if requests were lost, give it a larger ring: REMORA_RING_BYTES=64m"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counts(all: &[(u32, Side, u64)]) -> Counts {
+        let mut counts = Counts::default();
+        for (pid, side, count) in all {
+            (0..*count).for_each(|_| counts.add(*pid, *side));
+        }
+        counts
+    }
+
+    #[test]
+    fn a_single_request_amiss_is_a_failure() {
+        let did = Did { made: 5, shop_served: 5, shop_asked: 3, stock_served: 3 };
+        let pids = [1, 2, 3];
+        let summary = Summary { seen: 16, emitted: 16, ..Summary::default() };
+        let exact = [(3, Side::Client, 5), (2, Side::Server, 5), (2, Side::Client, 3), (1, Side::Server, 3)];
+        assert_eq!(verdict(&did, &counts(&exact), pids, &summary), Ok(0));
+        for at in 0..exact.len() {
+            let mut fewer = exact;
+            fewer[at].2 -= 1;
+            assert!(verdict(&did, &counts(&fewer), pids, &summary).is_err(), "{at}");
+        }
+        let stranger = [&exact[..], &[(9, Side::Client, 1)]].concat();
+        assert!(verdict(&did, &counts(&stranger), pids, &summary).is_err());
+        let unbalanced = Summary { seen: 17, ..summary };
+        assert!(verdict(&did, &counts(&exact), pids, &unbalanced).is_err());
+    }
+
+    #[test]
+    fn the_recording_is_whole() {
+        let recording = Recording::new(RECORDING, "demo.rec".as_ref()).unwrap();
+        let mut replay = crate::replay::Replay::new(recording, Limits::default());
+        let mut counts = Counts::default();
+        struct Count<'a>(&'a mut Counts);
+        impl Sink for Count<'_> {
+            fn exchange(&mut self, exchange: &Exchange<'_>) {
+                self.0.add(exchange.process.tgid, exchange.side);
+            }
+        }
+        replay.run(&mut Count(&mut counts)).unwrap();
+        let summary = replay.ledger().summary();
+        assert!(summary.balanced() && summary.emitted >= 100, "{summary:?}");
+        assert_eq!((summary.lost.total(), counts.strangers), (0, 0));
+        // Both sides of every connection are in it.
+        let (served, asked) =
+            counts.seen.iter().fold((0, 0), |(a, b), (_, served, asked)| (a + served, b + asked));
+        assert_eq!(served, asked);
+    }
+}
