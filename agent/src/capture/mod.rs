@@ -128,7 +128,6 @@ impl Capture {
             .map_max_entries("TASKS", config.max_threads.max(16))
             .load(OBJECT)
             .map_err(CaptureError::from_ebpf)?;
-        config.rules.install(&mut ebpf)?;
         for (name, _) in HOOKS {
             program(&mut ebpf, name)?
                 .load()
@@ -146,6 +145,8 @@ impl Capture {
                 .map_err(|e| CaptureError::from_program(name, e))?;
             stages.set(index, fd, 0).map_err(CaptureError::from_map)?;
         }
+        // Closes the maps behind itself, so the programs must have them by now.
+        config.rules.install(&mut ebpf)?;
         let ring =
             RingBuf::try_from(maps::take(&mut ebpf, "RECORDS")?).map_err(CaptureError::from_map)?;
         let counters = PerCpuArray::try_from(maps::take(&mut ebpf, "COUNTERS")?)
