@@ -12,11 +12,12 @@ use std::path::Path;
 
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 4] = [
+const TARGETS: [Target; 5] = [
     ("decode", hostile::decode),
     ("http1_head", hostile::http1_head),
     ("recording", hostile::recording),
     ("pipeline", hostile::pipeline),
+    ("framing", hostile::framing),
 ];
 
 /// The stream of records as the `pipeline` target reads it.
@@ -29,6 +30,12 @@ fn packed(records: &[Vec<u8>]) -> Vec<u8> {
     }
     out
 }
+
+/// Both kinds of messages, with every kind of body.
+const CHUNKED: &[u8] =
+    b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\
+    5;x=y\r\nhello\r\n0\r\nTrailer: x\r\n\r\nHTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\nabc\
+    HTTP/1.1 204 No\r\n\r\nHTTP/1.0 200 OK\r\n\r\nuntil the end";
 
 fn damaged(real: Vec<u8>) -> impl Strategy<Value = Vec<u8>> {
     let hits = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6);
@@ -78,5 +85,10 @@ proptest! {
     #[test]
     fn damaged_streams_hold(bytes in damaged(packed(&stream::keep_alive(4, 6)))) {
         hostile::pipeline(&bytes);
+    }
+
+    #[test]
+    fn damaged_framing_holds(kind in any::<u8>(), cut in any::<u8>(), bytes in damaged(CHUNKED.to_vec())) {
+        hostile::framing(&[&[kind, cut], &bytes[..]].concat());
     }
 }

@@ -18,8 +18,8 @@ use remora_common::record::role;
 
 /// Windows looked at in one run of the program, and smaller steps after each. The
 /// verifier walks through every one of them.
-const WINDOWS: u32 = 2;
-const STEPS: u32 = 24;
+const WINDOWS: u32 = 1;
+const STEPS: u32 = 80;
 
 /// What a step leads to.
 const NOTHING: u32 = 0;
@@ -33,7 +33,7 @@ const WINDOW: u32 = 5;
 const DONE: u32 = 6;
 
 /// Runs of the program for one call.
-const RUNS: u32 = 28;
+const RUNS: u32 = 29;
 
 /// `struct iovec`.
 #[derive(Clone, Copy)]

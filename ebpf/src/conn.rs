@@ -195,6 +195,9 @@ pub unsafe fn close(conn: *mut Conn, sk: u64, reason: u8, errno: u32, peer_finis
                 count_by(Counter::RingFull, lost.count_ones() as u64);
             }
         }
+        // Answered while it was still being sent, and closed before that call returned: the
+        // request itself is never told.
+        count_by(Counter::ConnEvicted, answered.saturating_sub(begun) as u64);
         let _ = CONNS.remove(sk);
     }
 }

@@ -114,7 +114,7 @@ fn unwritable(error: recording::Error) -> Failure {
     Failure::failed(format!("{error}{cause}"))
 }
 
-fn refused(error: CaptureError) -> Failure {
+pub(super) fn refused(error: CaptureError) -> Failure {
     let exit = if error.is_environment() {
         Exit::Unsupported
     } else {

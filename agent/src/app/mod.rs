@@ -2,6 +2,7 @@
 //! pairing stage, and sinks.
 
 mod child;
+mod debug;
 mod live;
 mod names;
 mod outlet;
@@ -31,6 +32,7 @@ pub fn execute(invocation: Invocation) -> Result<u8, Failure> {
         Invocation::Trace(trace) => trace::run(trace),
         Invocation::Replay(replay) => replay::run(replay),
         Invocation::Run(run) => run::run(run),
+        Invocation::Debug(args) => debug::run(&args),
         Invocation::DemoService(args) => done(demo::service::run(&args)),
         Invocation::DemoClient(args) => done(demo::client::run(&args)),
         _ => Err(Failure::failed("not in this build")),

@@ -26,9 +26,12 @@ pub(super) fn run(trace: Trace) -> Result<u8, Failure> {
     let found = processes(&trace.config);
     let mut live = Live::start(&trace.config, &only, found, trace.record.as_deref())?;
     let mut child = held.map(release).transpose()?;
-    if child.is_none() && trace.duration.is_none() && io::stderr().is_terminal() {
-        eprintln!("remora: tracing HTTP on this host; Ctrl-C ends it");
-    }
+    // For people, and for scripts that must not begin before the hooks are in place.
+    let ends = child.is_none() && trace.duration.is_none() && io::stderr().is_terminal();
+    eprintln!(
+        "remora: tracing{}",
+        if ends { "; Ctrl-C ends it" } else { "" }
+    );
     let end = trace.duration.map(|duration| Instant::now() + duration);
     let followed = follow(&mut live, &mut outlet, child.as_mut(), end);
     let status = child.map(reap).transpose();

@@ -5,6 +5,7 @@
 //! and exit codes are part of the interface.
 
 pub mod completions;
+pub mod debug;
 pub mod demo;
 pub mod doctor;
 pub mod filters;
@@ -71,6 +72,8 @@ enum Typed {
     /// Print the version
     Version,
     #[command(hide = true)]
+    Debug(debug::DebugArgs),
+    #[command(hide = true)]
     DemoService(demo::ServiceArgs),
     #[command(hide = true)]
     DemoClient(demo::ClientArgs),
@@ -89,6 +92,8 @@ pub enum Invocation {
     Run(run::Run),
     /// Check the host.
     Doctor(doctor::Doctor),
+    /// Print what the project's tests ask for.
+    Debug(debug::DebugArgs),
     /// Serve requests for the demo.
     DemoService(demo::ServiceArgs),
     /// Make requests for the demo.
@@ -134,6 +139,7 @@ impl Cli {
             Typed::Schema(args) => args.resolve().map(Invocation::Print),
             Typed::Completions(args) => Ok(Invocation::Print(args.resolve(&mut Self::command()))),
             Typed::Version => Ok(Invocation::Print(Self::command().render_version())),
+            Typed::Debug(args) => Ok(Invocation::Debug(args)),
             Typed::DemoService(args) => Ok(Invocation::DemoService(args)),
             Typed::DemoClient(args) => Ok(Invocation::DemoClient(args)),
         }

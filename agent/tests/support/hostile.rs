@@ -18,6 +18,7 @@ use remora::recording::{Header, Recorder, Recording};
 use remora::replay::Replay;
 use remora::span::context::{self, Traceparent};
 use remora::span::ids::Seed;
+use remora_common::http1::{Event, SLACK, Settled, Stream, WINDOW, WINDOW_MAX};
 use remora_common::pod::Pod;
 use remora_common::record::{self, Kind};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -77,19 +78,48 @@ pub fn http1_head(data: &[u8]) {
     assert!(Status::parse(data).is_none_or(|status| (100..1_000).contains(&status.code)));
 }
 
-/// Bytes as a recording.
+/// Bytes as a recording, and as what the frames of one hold, their checksums in order:
+/// no fuzzer guesses those.
 pub fn recording(data: &[u8]) {
-    let Ok(recording) = Recording::new(data, Path::new("fuzz")) else {
-        return;
+    replayed(data);
+    let header = br#"{"agent":"","seed":[1,2],"clock":3}"#;
+    let mut file = b"\x89RMR\r\n\x1a\n\x01".to_vec();
+    file.extend_from_slice(&[
+        record::VERSION,
+        u8::from(cfg!(target_endian = "big")) + 1,
+        0,
+    ]);
+    let mut frame = |kind: u8, payload: &[u8]| {
+        let mut crc = flate2::Crc::new();
+        crc.update(&[kind]);
+        crc.update(payload);
+        file.extend_from_slice(&(payload.len() as u32).to_le_bytes());
+        file.extend_from_slice(&crc.sum().to_le_bytes());
+        file.push(kind);
+        file.extend_from_slice(payload);
+    };
+    frame(1, header);
+    let mut rest = data;
+    while let Some((&[kind, len], more)) = rest.split_first_chunk::<2>() {
+        let (payload, more) = more.split_at(more.len().min(usize::from(len)));
+        frame(kind % 7, payload);
+        rest = more;
+    }
+    assert!(replayed(&file), "the header is whole");
+}
+
+/// Replays a recording to its end or defect. Returns whether it could be opened.
+fn replayed(file: &[u8]) -> bool {
+    let Ok(recording) = Recording::new(file, Path::new("fuzz")) else {
+        return false;
     };
     let mut replay = Replay::new(recording, LIMITS);
     let mut sink = Digest::default();
     let end = replay.run(&mut sink);
     assert_eq!(replay.ledger().exchanges, sink.exchanges);
     // After the end, or an error, there is nothing more.
-    if end.is_ok() {
-        assert!(!replay.step(&mut sink).expect("the end stays the end"));
-    }
+    assert!(end.is_err() || !replay.step(&mut sink).expect("the end stays the end"));
+    true
 }
 
 /// Bytes as a stream of records: live and replayed they must give the same.
@@ -121,6 +151,60 @@ pub fn pipeline(data: &[u8]) {
     assert_eq!(again, sink);
     ledger.kernel = Some(Default::default());
     assert_eq!(replay.ledger(), ledger);
+}
+
+/// Bytes as one direction of a connection, split into calls as the first bytes say, the
+/// way the kernel programs drive the framing: it moves on, stays inside its window,
+/// and counts no body that was not there.
+pub fn framing(data: &[u8]) {
+    let Some((&[kind, cut], mut wire)) = data.split_first_chunk::<2>() else {
+        return;
+    };
+    let mut stream = Stream {
+        response: kind & 1,
+        ..Stream::REQUESTS
+    };
+    let mut window = [0xaau8; WINDOW + SLACK];
+    while !wire.is_empty() {
+        let (mut call, rest) = wire.split_at(wire.len().min(usize::from(cut) * 8 + 1));
+        wire = rest;
+        while !call.is_empty() {
+            if !stream.reads_lines() {
+                let (taken, ended) = stream.skip(call.len() as u64);
+                assert!(taken > 0 || ended, "no progress");
+                assert!(stream.body <= data.len() as u64);
+                call = &call[taken as usize..];
+                if ended {
+                    stream.reset_head();
+                }
+                continue;
+            }
+            // SAFETY: the window is longer than what is carried at most.
+            let carried = unsafe { stream.restore_carry(window.as_mut_ptr()) };
+            let fresh = call.len().min(WINDOW_MAX - carried);
+            window[carried..carried + fresh].copy_from_slice(&call[..fresh]);
+            // SAFETY: the window has `WINDOW + SLACK` bytes, `WINDOW_MAX` of them are used.
+            let event = unsafe { stream.lines(window.as_ptr(), carried + fresh) };
+            let consumed = (stream.at as usize)
+                .checked_sub(carried)
+                .expect("carried is consumed");
+            assert!(consumed <= fresh && (consumed > 0 || event != Event::More));
+            call = &call[consumed..];
+            let ended = match event {
+                Event::Bad => return,
+                Event::More | Event::Chunk => false,
+                Event::TrailersEnd => true,
+                Event::HeadEnd => match stream.settle(kind >> 1 & 3) {
+                    Settled::Switched => return,
+                    Settled::Body => false,
+                    Settled::Complete | Settled::Interim => true,
+                },
+            };
+            if ended {
+                stream.reset_head();
+            }
+        }
+    }
 }
 
 /// Cuts `data` into records with headers that decode, of few connections.

@@ -1,6 +1,6 @@
 //! Finds lines in a window, eight bytes at a time.
 
-use super::{Stream, WINDOW, likeness, phase};
+use super::{Stream, WINDOW, phase};
 
 /// Why [`scan`] stopped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -17,7 +17,7 @@ pub enum Scan {
 
 /// Rounds of the scan loop: one per eight bytes and one per line. Heads with more and
 /// shorter lines than this allows in one window are taken up where the scan stopped.
-const ROUNDS: usize = 88;
+const ROUNDS: usize = 96;
 
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGH: u64 = 0x8080_8080_8080_8080;
@@ -92,10 +92,9 @@ pub unsafe fn scan(window: *const u8, len: usize, stream: &mut Stream) -> Scan {
             stream.line = stream.at;
             return Scan::More;
         }
-        let long = stream.long_line;
         stream.long_line = 0;
         // SAFETY: `line` and `end` are positions in the window.
-        if unsafe { !start_line(window, line, end, long, stream) } {
+        if unsafe { !start_line(window, line, end, stream) } {
             return Scan::Bad;
         }
         stream.phase = phase::HEAD;
@@ -213,13 +212,7 @@ unsafe fn header_lines(window: *const u8, len: usize, stream: &mut Stream) -> Sc
 /// # Safety
 /// As [`scan`]; `line <= end < WINDOW`.
 #[inline(always)]
-unsafe fn start_line(
-    window: *const u8,
-    line: usize,
-    end: usize,
-    long: u8,
-    stream: &mut Stream,
-) -> bool {
+unsafe fn start_line(window: *const u8, line: usize, end: usize, stream: &mut Stream) -> bool {
     const VERSION: u64 = word(b"HTTP/1.\0");
     const MASK: u64 = 0x00ff_ffff_ffff_ffff;
     if stream.response != 0 {
@@ -236,12 +229,6 @@ unsafe fn start_line(
         }
         stream.status = (hundreds * 100 + tens * 10 + ones) as u16;
         return true;
-    }
-    // SAFETY: `line < WINDOW`, and SLACK bytes are readable behind the window.
-    let first = unsafe { load(window, line) };
-    // Of a long line only the end is there; its beginning was judged before.
-    if long == 0 && likeness::of(first, 8) != likeness::REQUEST {
-        return false;
     }
     // The version is the last eight bytes, before an optional CR.
     // SAFETY: `end - 1` is masked into the window.

@@ -310,4 +310,7 @@ fn likeness_of_first_bytes() {
     assert_eq!(judge(b"SSH-2.0-x").0, NEITHER);
     assert_eq!(judge(b"\0\0\0\x08\x04").0, NEITHER);
     assert_eq!(judge(b"").0, NEITHER);
+    assert_eq!(judge(b"SET x HTTP/1.1\r\n").0, NEITHER);
+    assert_eq!(judge(b"GET http://a/").0, REQUEST);
+    assert_eq!(judge(b"OPTIONS *").0, REQUEST);
 }
