@@ -83,7 +83,11 @@ complaints=$(systemd-analyze verify --man=no "$work/remora.service" 2>&1) || {
 if echo "$complaints" | grep 'remora\.service'; then
     exit 1
 fi
-systemd-analyze security --offline=true --threshold="$EXPOSURE" --no-pager \
-    "$work/remora.service" | tail -n 1
+judged=$(systemd-analyze security --offline=true --threshold="$EXPOSURE" --no-pager \
+    "$work/remora.service") || {
+    echo "$judged" >&2
+    exit 1
+}
+echo "$judged" | tail -n 1
 
 echo "deploy: all good"

@@ -27,6 +27,26 @@ fn defaults() {
     assert_eq!(config.log, "info");
 }
 
+/// What is packaged must be what this version reads.
+#[test]
+fn packaged_files_are_the_defaults() {
+    let defaults = Config::load(None, &[], &[]).unwrap();
+    for name in ["systemd/remora.yaml", "kubernetes/remora.yaml"] {
+        let file = format!("{}/../deploy/{name}", env!("CARGO_MANIFEST_DIR"));
+        let config = Config::load(Some(Path::new(&file)), &[], &[]).unwrap();
+        assert_eq!(config, defaults, "{name}");
+        // The examples in comments hold, too.
+        let text = std::fs::read_to_string(&file).unwrap();
+        let examples: String = text
+            .lines()
+            .map(|line| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')))
+            .map(|line| format!("{}\n", line.unwrap_or_default()))
+            .collect();
+        let examples = self::file(&examples);
+        Config::load(Some(examples.path()), &[], &[]).unwrap();
+    }
+}
+
 #[test]
 fn flag_beats_environment_beats_file_beats_default() {
     let file = file("capture_head_bytes: 2048\nring_bytes: 1m\nmax_connections: 128\n");
