@@ -5,8 +5,8 @@ use std::io::{self, Write};
 
 use super::written;
 use crate::cli::doctor::Doctor;
-use crate::cli::output::Format;
 use crate::exit::{Exit, Failure};
+use crate::output::Format;
 use crate::output::screen::{Colour, Screen};
 use crate::preflight::{self, Check, Status};
 use crate::text::cell::Cell;
