@@ -22,6 +22,7 @@ pub mod recording;
 pub mod replay;
 pub mod signal;
 pub mod span;
+pub mod telemetry;
 pub mod text;
 
 #[cfg(test)]

@@ -67,10 +67,11 @@ impl Default for CaptureConfig {
 
 /// Programs in the order in which they are attached: the ends of calls before their
 /// beginnings, so that no beginning waits for an end that is never seen.
-const HOOKS: [(&str, &str); 6] = [
+const HOOKS: [(&str, &str); 7] = [
     ("sched_process_exit", "sched_process_exit"),
     ("sched_process_exec", "sched_process_exec"),
     ("sched_process_fork", "sched_process_fork"),
+    ("tcp_destroy_sock", "tcp_destroy_sock"),
     ("inet_sock_set_state", "inet_sock_set_state"),
     ("sys_exit", "sys_exit"),
     ("sys_enter", "sys_enter"),
@@ -128,7 +129,6 @@ impl Capture {
             .map_max_entries("TASKS", config.max_threads.max(16))
             .load(OBJECT)
             .map_err(CaptureError::from_ebpf)?;
-        config.rules.install(&mut ebpf)?;
         for (name, _) in HOOKS {
             program(&mut ebpf, name)?
                 .load()
@@ -146,6 +146,8 @@ impl Capture {
                 .map_err(|e| CaptureError::from_program(name, e))?;
             stages.set(index, fd, 0).map_err(CaptureError::from_map)?;
         }
+        // Closes the maps behind itself, so the programs must have them by now.
+        config.rules.install(&mut ebpf)?;
         let ring =
             RingBuf::try_from(maps::take(&mut ebpf, "RECORDS")?).map_err(CaptureError::from_map)?;
         let counters = PerCpuArray::try_from(maps::take(&mut ebpf, "COUNTERS")?)

@@ -30,9 +30,9 @@ const LOG_INTERVAL: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub enum Transport {
     /// OTLP/gRPC.
-    Grpc(GrpcExporter),
+    Grpc(Box<GrpcExporter>),
     /// OTLP/HTTP.
-    Http(HttpExporter),
+    Http(Box<HttpExporter>),
     /// OTLP JSON lines.
     File(FileExporter),
 }

@@ -207,8 +207,8 @@ fn transport(
     Ok(match destination {
         Destination::Gateway(settings) => {
             let transport = match settings.protocol {
-                Protocol::Grpc => Transport::Grpc(GrpcExporter::new(settings)?),
-                Protocol::HttpProtobuf => Transport::Http(HttpExporter::new(settings)?),
+                Protocol::Grpc => Transport::Grpc(Box::new(GrpcExporter::new(settings)?)),
+                Protocol::HttpProtobuf => Transport::Http(Box::new(HttpExporter::new(settings)?)),
             };
             (transport, settings.timeout, REQUESTS_IN_FLIGHT)
         }

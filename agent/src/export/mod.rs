@@ -3,7 +3,7 @@
 //! The ingest thread encodes every span into the open batch of an [`OtlpSink`](sink::OtlpSink)
 //! and hands full or old batches to a [`Queue`](crate::queue::Queue) without ever waiting.
 //! One thread of its own ([`Exporter`](exporter::Exporter)) takes batches out and sends them
-//! over [gRPC](grpc), [HTTP](http) or into a [file](file), until they are acknowledged or
+//! over [gRPC](mod@grpc), [HTTP](mod@http) or into a [file](mod@file), until they are acknowledged or
 //! given up. [`ExportCounters`](counters::ExportCounters) know what became of every span.
 
 pub mod batch;
@@ -12,6 +12,7 @@ pub mod deliver;
 pub mod exporter;
 pub mod file;
 pub mod grpc;
+pub mod gzip;
 pub mod http;
 pub mod otlp;
 pub mod resource;

@@ -18,6 +18,9 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Namespace the conventions prescribe for `service.instance.id` derived from other ids.
 const INSTANCE_NAMESPACE: Uuid = Uuid::from_u128(0x4d63_009a_8d0f_11ee_aad7_4c79_6ed8_e320);
 
+/// `service.name` of a process about which nothing is known, as the conventions have it.
+const UNKNOWN_SERVICE: &str = "unknown_service";
+
 /// Longest host name and machine id read, bytes.
 const HOST_FILE_BYTES: usize = 256;
 
@@ -61,7 +64,8 @@ fn first_line(path: &str) -> Option<String> {
 #[must_use]
 pub fn encode(process: &ProcessInfo, host: &HostInfo) -> Box<[u8]> {
     let mut resource = Resource::default();
-    resource.string("service.name", &process.service);
+    let service = Some(process.service.as_str()).filter(|name| !name.is_empty());
+    resource.string("service.name", service.unwrap_or(UNKNOWN_SERVICE));
     resource.optional("service.namespace", process.service_namespace.as_deref());
     for (key, value) in &process.resource {
         resource.string(key, value);
@@ -76,7 +80,7 @@ pub fn encode(process: &ProcessInfo, host: &HostInfo) -> Box<[u8]> {
         .and_then(|path| path.rsplit('/').next())
         .filter(|name| !name.is_empty())
         .unwrap_or(&process.comm);
-    resource.string("process.executable.name", name);
+    resource.optional("process.executable.name", Some(name));
     resource.optional("process.executable.path", executable);
     resource.optional("container.id", process.container_id.as_deref());
     resource.optional("k8s.pod.uid", process.pod_uid.as_deref());

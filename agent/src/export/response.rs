@@ -32,6 +32,21 @@ pub fn printable(text: &str) -> String {
         .collect()
 }
 
+/// An error with what caused it: a transport's own text alone says "client error (Connect)".
+#[must_use]
+pub fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    printable(&text)
+}
+
 /// `google.rpc.Status` (google/rpc/status.proto).
 #[derive(Clone, PartialEq, Message)]
 pub struct RpcStatus {

@@ -382,6 +382,35 @@ fn a_resource() {
 }
 
 #[test]
+fn a_process_about_which_nothing_is_known() {
+    let mut sample = server();
+    sample.process = remora::exchange::ProcessInfo {
+        id: 1,
+        tgid: 4001,
+        comm: String::new(),
+        executable: None,
+        service: String::new(),
+        service_namespace: None,
+        resource: vec![],
+        container_id: None,
+        pod_uid: None,
+    };
+    let mut request = encode(&[&sample], SpanOptions::default());
+    let resource = request.resource_spans.remove(0).resource.unwrap();
+    let service = &resource.attributes[0];
+    assert_eq!(
+        [service.clone()],
+        attributes(vec![("service.name", text("unknown_service"))])[..]
+    );
+    assert!(
+        resource
+            .attributes
+            .iter()
+            .all(|a| a.key != "process.executable.name")
+    );
+}
+
+#[test]
 fn instance_ids_are_stable_and_distinct() {
     let instance = |sample: &Sample| {
         let mut request = encode(&[sample], SpanOptions::default());

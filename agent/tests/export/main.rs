@@ -1,4 +1,10 @@
 //! Export: spans as bytes, and their way to a gateway, against real receivers.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test panics when something is wrong"
+)]
 
 mod delivery;
 mod encode;

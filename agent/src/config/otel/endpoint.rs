@@ -103,7 +103,7 @@ fn parse(text: &str) -> Result<Uri, Wrong> {
         .as_str()
         .strip_prefix(authority.host())
         .is_some_and(|rest| !rest.is_empty());
-    if colon && !authority.port_u16().is_some_and(|port| port > 0) {
+    if colon && authority.port_u16().is_none_or(|port| port == 0) {
         return Err(("not a valid port", "use a port from 1 to 65535"));
     }
     Ok(uri)

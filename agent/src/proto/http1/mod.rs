@@ -110,9 +110,15 @@ impl<'a> Request<'a> {
         };
         let (method, rest) = (&line[..space], line[space + 1..].trim_ascii());
         self.method = (!method.is_empty()).then_some(method);
+        if !self.line_whole {
+            // What follows another space may be a part of the target or of the version;
+            // what precedes it is the beginning of the target in any case.
+            let target = &rest[..memchr(b' ', rest).unwrap_or(rest.len())];
+            self.target = (!target.is_empty()).then_some(target);
+            return;
+        }
         let version = rest.last_chunk::<8>().and_then(|last| version(last));
-        // In a cut line, what looks like a version may be a part of the target.
-        if self.line_whole && version.is_some() && rest.len() > 8 && rest[rest.len() - 9] == b' ' {
+        if version.is_some() && rest.len() > 8 && rest[rest.len() - 9] == b' ' {
             self.version = version;
             let target = rest[..rest.len() - 8].trim_ascii();
             self.target = (!target.is_empty()).then_some(target);

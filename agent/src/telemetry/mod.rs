@@ -1,0 +1,7 @@
+//! The agent about itself: what it uses, what it lost, whether it works.
+//!
+//! Nothing listens unless the user asks for it (`--listen`).
+
+pub mod metrics;
+pub mod server;
+pub mod usage;

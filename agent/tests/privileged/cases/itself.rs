@@ -1,0 +1,116 @@
+//! The agent does not trace itself, nor what it sends to a gateway on the same host.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::trace::v1::Span;
+use prost::Message;
+
+use crate::clients::curl;
+use crate::harness::process::{Spawned, remora};
+use crate::harness::require_privilege;
+use crate::harness::{tools, wait_until};
+use crate::servers::Server;
+use crate::servers::nginx::Nginx;
+
+/// A gateway that keeps what it gets.
+fn gateway() -> Server {
+    Server::start(|port, dir| {
+        let script = dir.join("receiver.py");
+        fs::write(&script, include_str!("../programs/receiver.py")).unwrap();
+        let mut python = Command::new(tools::python());
+        python.arg(script).arg(port.to_string()).arg(dir);
+        python
+    })
+}
+
+/// Requests received so far, decoded.
+fn received(dir: &Path) -> Vec<ExportTraceServiceRequest> {
+    let mut files: Vec<_> = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|end| end == "otlp"))
+        .collect();
+    files.sort();
+    files
+        .iter()
+        .map(|file| ExportTraceServiceRequest::decode(&*fs::read(file).unwrap()).unwrap())
+        .collect()
+}
+
+fn spans(requests: &[ExportTraceServiceRequest]) -> Vec<&Span> {
+    requests
+        .iter()
+        .flat_map(|request| &request.resource_spans)
+        .flat_map(|resource| &resource.scope_spans)
+        .flat_map(|scope| &scope.spans)
+        .collect()
+}
+
+fn attribute<'a>(span: &'a Span, key: &str) -> Option<&'a Value> {
+    let attribute = span
+        .attributes
+        .iter()
+        .find(|attribute| attribute.key == key)?;
+    attribute.value.as_ref()?.value.as_ref()
+}
+
+#[test]
+fn no_feedback() {
+    require_privilege!(alone);
+    let (gateway, nginx) = (gateway(), Nginx::start());
+    let mut agent = Spawned::with_streams(
+        remora()
+            .arg("run")
+            .env(
+                "OTEL_EXPORTER_OTLP_ENDPOINT",
+                format!("http://127.0.0.1:{}", gateway.port),
+            )
+            .env("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
+            .env("OTEL_BSP_SCHEDULE_DELAY", "200")
+            .stdin(Stdio::null()),
+    );
+    let url = format!("http://127.0.0.1:{}/hello/run", nginx.port());
+    let dir = gateway.dir.path();
+    // The agent is at work when its first spans have arrived.
+    wait_until("the first spans", || {
+        curl::one(&[], &url);
+        std::thread::sleep(Duration::from_millis(100));
+        (!spans(&received(dir)).is_empty()).then_some(())
+    });
+    std::thread::sleep(Duration::from_secs(1));
+    let before = received(dir).len();
+    // With a loop, each delivery would cause the next.
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(received(dir).len(), before, "requests without a cause");
+
+    for _ in 0..10 {
+        curl::one(&[], &format!("{url}-counted"));
+    }
+    agent.signal(libc::SIGTERM);
+    assert!(agent.wait().success(), "the agent flushes and ends well");
+    let received = received(dir);
+    let spans = spans(&received);
+    let path = |span: &Span| match attribute(span, "url.path") {
+        Some(Value::StringValue(path)) => Some(path.clone()),
+        _ => match attribute(span, "url.full") {
+            Some(Value::StringValue(url)) => Some(format!("/{}", url.splitn(4, '/').nth(3)?)),
+            _ => None,
+        },
+    };
+    let paths: Vec<_> = spans.iter().filter_map(|span| path(span)).collect();
+    assert_eq!(paths.len(), spans.len(), "{spans:#?}");
+    assert!(
+        paths.iter().all(|path| path.starts_with("/hello/")),
+        "{paths:?}"
+    );
+    let counted = paths
+        .iter()
+        .filter(|path| path.ends_with("-counted"))
+        .count();
+    assert_eq!(counted, 20, "{paths:?}");
+}

@@ -1,0 +1,20 @@
+//! The tests.
+
+mod aborts;
+mod attach;
+mod bulk;
+mod context;
+mod early;
+mod filters;
+mod framing;
+mod ground_truth;
+mod heads;
+mod interim;
+mod itself;
+mod load;
+mod loss;
+mod matrix;
+mod recording;
+mod silence;
+mod sockets;
+mod syscalls;

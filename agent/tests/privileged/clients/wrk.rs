@@ -1,0 +1,62 @@
+//! wrk.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::harness::process::run;
+
+/// What wrk says it did.
+#[derive(Debug)]
+pub(crate) struct Load {
+    /// Responses it received in full.
+    pub(crate) requests: usize,
+    /// Requests per second.
+    pub(crate) rate: f64,
+}
+
+/// Runs one thread of wrk with `connections` for whole `seconds`.
+pub(crate) fn load(url: &str, connections: usize, seconds: u32, headers: &[&str]) -> Load {
+    let mut command = Command::new("wrk");
+    command
+        .args(["-t", "1", "-c", &connections.to_string()])
+        .args(["-d", &format!("{seconds}s")]);
+    for header in headers {
+        command.args(["-H", header]);
+    }
+    read(&run(command.arg(url)))
+}
+
+/// Makes exactly `count` requests over one connection: the script stops wrk's thread
+/// at the last response, so that nothing is in flight when it ends. That takes three
+/// seconds, however fast the server is.
+pub(crate) fn exactly(url: &str, count: usize, dir: &Path) -> Load {
+    let script = dir.join("count.lua");
+    let text = format!(
+        "local left = {count}
+response = function()
+  left = left - 1
+  if left == 0 then wrk.thread:stop() end
+end"
+    );
+    std::fs::write(&script, text).unwrap();
+    let mut command = Command::new("wrk");
+    command.args(["-t", "1", "-c", "1", "-d", "3s", "-s"]);
+    read(&run(command.arg(script).arg(url)))
+}
+
+fn read(output: &str) -> Load {
+    assert!(!output.contains("Socket errors"), "{output}");
+    assert!(!output.contains("Non-2xx"), "{output}");
+    let requests = output
+        .lines()
+        .find_map(|line| line.trim().split_once(" requests in "))
+        .unwrap_or_else(|| panic!("{output}"));
+    let rate = output
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("Requests/sec:"))
+        .unwrap();
+    Load {
+        requests: requests.0.parse().unwrap(),
+        rate: rate.trim().parse().unwrap(),
+    }
+}

@@ -1,0 +1,29 @@
+"""receiver.py PORT DIR: an OTLP/HTTP gateway that stores what it is sent, one file
+a request."""
+import itertools
+import os
+import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+numbers = itertools.count()
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        path = os.path.join(sys.argv[2], "%06d" % next(numbers))
+        with open(path + ".part", "wb") as file:
+            file.write(body)
+        os.rename(path + ".part", path + ".otlp")
+        self.send_response(200)
+        self.send_header("Content-Type", "application/x-protobuf")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *args):
+        pass
+
+
+ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
