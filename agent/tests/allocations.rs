@@ -6,6 +6,13 @@ mod stream;
 use remora::clock::Offset;
 use remora::conn::{Limits, Pipeline, Processes, from_record};
 use remora::exchange::{Exchange, ProcessInfo, Sink};
+use remora::filter::{Filter, Property};
+use remora::output::Report;
+use remora::output::json::JsonLines;
+use remora::output::query::QueryPolicy;
+use remora::output::red::Red;
+use remora::output::screen::Screen;
+use remora::output::table::Table;
 use remora::span::ids::Seed;
 use remora_common::record;
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -141,4 +148,62 @@ fn short_connections_pipelines_split_heads_and_aborts_allocate_nothing() {
         records
     });
     assert_eq!(measured, (0, 200 * 50 * 2));
+}
+
+/// What a user may ask for at once.
+struct Outputs {
+    filter: Filter,
+    table: Table<std::io::Sink>,
+    json: JsonLines<std::io::Sink>,
+    red: Red,
+    passed: u64,
+}
+
+impl Sink for Outputs {
+    fn exchange(&mut self, exchange: &Exchange<'_>) {
+        if self.filter.passes(exchange) {
+            self.passed += 1;
+            self.table.exchange(exchange);
+            self.json.exchange(exchange);
+            self.red.record(exchange);
+        }
+    }
+}
+
+#[test]
+fn filters_and_outputs_allocate_nothing() {
+    let mut filter = Filter::default();
+    for (property, value, negated) in [
+        (Property::Path, "/users/*", false),
+        (Property::Comm, "ng*", false),
+        (Property::Status, "5xx", true),
+    ] {
+        filter.add(property, value, negated).unwrap();
+    }
+    let query = QueryPolicy::Names(vec!["page".to_owned()]);
+    let screen = Screen::terminal(140, true);
+    let mut outputs = Outputs {
+        filter,
+        table: Table::new(std::io::sink(), screen, query.clone()),
+        json: JsonLines::new(std::io::sink(), query),
+        red: Red::default(),
+        passed: 0,
+    };
+    let request = b"GET /users/7?page=2&token=x HTTP/1.1\r\nHost: a\r\nUser-Agent: \x1b[2J\r\n\r\n";
+    let mut pipeline = Pipeline::new(Limits::default(), Seed([1, 2]), Offset(0), FromRecord);
+    pipeline.record(&stream::process(42, "nginx"), &mut outputs);
+    pipeline.record(&stream::server(1), &mut outputs);
+    let mut allocations = 0;
+    for index in 0..4_000 {
+        let request = stream::message(1, index, Part::request(request));
+        let response = stream::message(1, index, Part::response(OK));
+        let before = ALLOCATIONS.get();
+        pipeline.record(&request, &mut outputs);
+        pipeline.record(&response, &mut outputs);
+        if index >= 2_000 {
+            allocations += ALLOCATIONS.get() - before;
+        }
+    }
+    outputs.table.flush().unwrap();
+    assert_eq!((allocations, outputs.passed), (0, 4_000));
 }

@@ -31,7 +31,7 @@ pub fn execute(invocation: Invocation) -> Result<u8, Failure> {
         Invocation::Print(text) => print(&text),
         Invocation::Trace(trace) => trace::run(trace),
         Invocation::Replay(replay) => replay::run(replay),
-        Invocation::Run(run) => run::run(run),
+        Invocation::Run(run) => run::run(&run),
         Invocation::Debug(args) => debug::run(&args),
         Invocation::DemoService(args) => done(service::run(&args)),
         Invocation::DemoClient(args) => done(client::run(&args)),

@@ -17,7 +17,7 @@ use crate::{output, signal};
 const FLUSH: Duration = Duration::from_secs(10);
 
 /// Exports until SIGINT or SIGTERM. Returns the exit code.
-pub(super) fn run(run: Run) -> Result<u8, Failure> {
+pub(super) fn run(run: &Run) -> Result<u8, Failure> {
     signal::catch().map_err(Failure::failed)?;
     log(&run.config.log);
     let mut settings = ExportSettings::from_otel(&run.otel).ok_or_else(|| {

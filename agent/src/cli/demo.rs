@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::output::{Format, time};
+use super::output::time;
 use crate::config::resolved::Config;
 use crate::exit::Failure;
+use crate::output::Format;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -2,9 +2,9 @@
 
 use clap::Args;
 
-use super::output::Format;
 use crate::config::Mistake;
 use crate::config::resolved::Config;
+use crate::output::Format;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -89,7 +89,7 @@ pub enum Invocation {
     /// Show the requests of a recording.
     Replay(replay::Replay),
     /// Export the requests of the host.
-    Run(run::Run),
+    Run(Box<run::Run>),
     /// Check the host.
     Doctor(doctor::Doctor),
     /// Print what the project's tests ask for.
@@ -134,7 +134,7 @@ impl Cli {
             Typed::Demo(args) => args.resolve(env).map(Invocation::Demo),
             Typed::Trace(args) => args.resolve(env).map(Invocation::Trace),
             Typed::Replay(args) => args.resolve(env).map(Invocation::Replay),
-            Typed::Run(args) => args.resolve(env).map(Invocation::Run),
+            Typed::Run(args) => args.resolve(env).map(|run| Invocation::Run(Box::new(run))),
             Typed::Doctor(args) => Ok(Invocation::Doctor(args.resolve(env))),
             Typed::Schema(args) => args.resolve().map(Invocation::Print),
             Typed::Completions(args) => Ok(Invocation::Print(args.resolve(&mut Self::command()))),

@@ -2,20 +2,11 @@
 
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
+use crate::output::Format;
 use crate::output::query::QueryPolicy;
 use crate::text::duration::parse_duration;
-
-/// Shape of the output.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, ValueEnum)]
-pub enum Format {
-    /// A table for people
-    #[default]
-    Table,
-    /// JSON, one object a line (see remora schema)
-    Json,
-}
 
 /// Output flags as they are typed.
 #[derive(Clone, Default, Debug, Args)]

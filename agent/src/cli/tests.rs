@@ -1,5 +1,5 @@
 use super::*;
-use crate::cli::output::Format;
+use crate::output::Format;
 use crate::output::query::QueryPolicy;
 use std::time::Duration;
 

@@ -10,11 +10,22 @@ pub mod table;
 
 use std::io;
 
-use crate::cli::output::Format;
+use clap::ValueEnum;
+
 use crate::exchange::Sink;
 use crate::ledger::{Lost, Summary};
 use query::QueryPolicy;
 use screen::{Colour, Screen};
+
+/// Shape of the output.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, ValueEnum)]
+pub enum Format {
+    /// A table for people
+    #[default]
+    Table,
+    /// JSON, one object a line (see remora schema)
+    Json,
+}
 
 /// A sink that writes to a file or terminal.
 ///
