@@ -57,11 +57,16 @@ impl From<Failure> for Refused {
 fn live(demo: &Demo) -> Result<u8, Refused> {
     let mut cast = Cast::start(demo.duration)?;
     let pids = cast.pids();
-    let mut live = Live::start(&demo.config, &pids, processes(&demo.config), demo.record.as_deref())
-        .map_err(|failure| match failure.exit {
-            Exit::Unsupported | Exit::Failed => Refused::ByKernel(failure),
-            _ => Refused::Otherwise(failure),
-        })?;
+    let mut live = Live::start(
+        &demo.config,
+        &pids,
+        processes(&demo.config),
+        demo.record.as_deref(),
+    )
+    .map_err(|failure| match failure.exit {
+        Exit::Unsupported | Exit::Failed => Refused::ByKernel(failure),
+        _ => Refused::Otherwise(failure),
+    })?;
     let mut stage = Stage::new(demo);
     cast.begin()?;
     while cast.is_playing()? && signal::received().is_none() {
@@ -107,7 +112,10 @@ struct Counts {
 
 impl Counts {
     fn add(&mut self, pid: u32, side: Side) {
-        let slot = self.seen.iter_mut().find(|(known, ..)| *known == pid || *known == 0);
+        let slot = self
+            .seen
+            .iter_mut()
+            .find(|(known, ..)| *known == pid || *known == 0);
         match (slot, side) {
             (Some((known, served, _)), Side::Server) => (*known, *served) = (pid, *served + 1),
             (Some((known, _, asked)), Side::Client) => (*known, *asked) = (pid, *asked + 1),
@@ -206,19 +214,39 @@ mod tests {
 
     #[test]
     fn a_single_request_amiss_is_a_failure() {
-        let did = Did { made: 5, shop_served: 5, shop_asked: 3, stock_served: 3 };
+        let did = Did {
+            made: 5,
+            shop_served: 5,
+            shop_asked: 3,
+            stock_served: 3,
+        };
         let pids = [1, 2, 3];
-        let summary = Summary { seen: 16, emitted: 16, ..Summary::default() };
-        let exact = [(3, Side::Client, 5), (2, Side::Server, 5), (2, Side::Client, 3), (1, Side::Server, 3)];
+        let summary = Summary {
+            seen: 16,
+            emitted: 16,
+            ..Summary::default()
+        };
+        let exact = [
+            (3, Side::Client, 5),
+            (2, Side::Server, 5),
+            (2, Side::Client, 3),
+            (1, Side::Server, 3),
+        ];
         assert_eq!(verdict(&did, &counts(&exact), pids, &summary), Ok(0));
         for at in 0..exact.len() {
             let mut fewer = exact;
             fewer[at].2 -= 1;
-            assert!(verdict(&did, &counts(&fewer), pids, &summary).is_err(), "{at}");
+            assert!(
+                verdict(&did, &counts(&fewer), pids, &summary).is_err(),
+                "{at}"
+            );
         }
         let stranger = [&exact[..], &[(9, Side::Client, 1)]].concat();
         assert!(verdict(&did, &counts(&stranger), pids, &summary).is_err());
-        let unbalanced = Summary { seen: 17, ..summary };
+        let unbalanced = Summary {
+            seen: 17,
+            ..summary
+        };
         assert!(verdict(&did, &counts(&exact), pids, &unbalanced).is_err());
     }
 
@@ -238,8 +266,10 @@ mod tests {
         assert!(summary.balanced() && summary.emitted >= 100, "{summary:?}");
         assert_eq!((summary.lost.total(), counts.strangers), (0, 0));
         // Both sides of every connection are in it.
-        let (served, asked) =
-            counts.seen.iter().fold((0, 0), |(a, b), (_, served, asked)| (a + served, b + asked));
+        let (served, asked) = counts
+            .seen
+            .iter()
+            .fold((0, 0), |(a, b), (_, served, asked)| (a + served, b + asked));
         assert_eq!(served, asked);
     }
 }

@@ -22,7 +22,11 @@ pub(super) fn run(doctor: &Doctor) -> Result<u8, Failure> {
     let mut out = io::stdout().lock();
     written(out.write_all(text.as_bytes()).and_then(|()| out.flush()))?;
     let failed = checks.iter().any(|check| check.status == Status::Fail);
-    let exit = if failed { Exit::Unsupported } else { Exit::Done };
+    let exit = if failed {
+        Exit::Unsupported
+    } else {
+        Exit::Done
+    };
     Ok(exit.code())
 }
 
@@ -32,7 +36,14 @@ fn configuration(mistakes: &[crate::config::Mistake]) -> Check {
     let (id, title) = ("configuration", "configuration");
     if wrong.is_empty() {
         let observed = "all settings make sense".to_owned();
-        return Check { id, title, status: Status::Pass, observed, fix: None, lost: None };
+        return Check {
+            id,
+            title,
+            status: Status::Pass,
+            observed,
+            fix: None,
+            lost: None,
+        };
     }
     Check {
         id,
@@ -55,7 +66,11 @@ fn json(checks: &[Check]) -> Result<String, Failure> {
 
 fn table(checks: &[Check], screen: &Screen) -> String {
     let (dim, plain) = (screen.paint(Colour::Dim), screen.plain());
-    let title_width = checks.iter().map(|check| check.title.len()).max().unwrap_or(0);
+    let title_width = checks
+        .iter()
+        .map(|check| check.title.len())
+        .max()
+        .unwrap_or(0);
     let mut text = String::new();
     for check in checks {
         let (word, colour) = match check.status {
@@ -66,11 +81,19 @@ fn table(checks: &[Check], screen: &Screen) -> String {
         let colour = screen.paint(colour);
         let observed = Cell::whole(&check.observed, 0);
         // Writing to a `String` cannot fail.
-        let _ = writeln!(text, "{colour}{word}{plain}  {:title_width$}  {observed}", check.title);
+        let _ = writeln!(
+            text,
+            "{colour}{word}{plain}  {:title_width$}  {observed}",
+            check.title
+        );
         for (what, value) in [("lost", check.lost), ("fix", check.fix.as_deref())] {
             if let Some(value) = value {
                 let value = Cell::whole(value, 0);
-                let _ = writeln!(text, "      {:title_width$}  {dim}{what}:{plain} {value}", "");
+                let _ = writeln!(
+                    text,
+                    "      {:title_width$}  {dim}{what}:{plain} {value}",
+                    ""
+                );
             }
         }
     }
@@ -91,8 +114,10 @@ mod tests {
 
     #[test]
     fn shows_what_is_lost_and_how_to_get_it() {
-        let checks =
-            [configuration(&[]), configuration(&[Mistake::new("--x", "it is\x1b[2J wrong")])];
+        let checks = [
+            configuration(&[]),
+            configuration(&[Mistake::new("--x", "it is\x1b[2J wrong")]),
+        ];
         assert_eq!(
             table(&checks, &Screen::file()),
             "\
@@ -116,7 +141,9 @@ Remora does not work here; failed checks: 1.
         let text = json(&checks).unwrap();
         assert_eq!(text.lines().count(), checks.len());
         for line in text.lines() {
-            validator.validate(&serde_json::from_str(line).unwrap()).unwrap();
+            validator
+                .validate(&serde_json::from_str(line).unwrap())
+                .unwrap();
         }
     }
 }

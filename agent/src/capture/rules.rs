@@ -103,7 +103,9 @@ impl Rules {
 
 /// Writes one rule. The map stays with the object, whose programs are yet to be loaded.
 fn set<K: aya::Pod>(ebpf: &mut Ebpf, map: &str, key: &K, value: u8) -> Result<(), CaptureError> {
-    let missing = || CaptureError::Object { what: format!("map `{map}` is missing") };
+    let missing = || CaptureError::Object {
+        what: format!("map `{map}` is missing"),
+    };
     let map = ebpf.map_mut(map).ok_or_else(missing)?;
     let mut map: HashMap<_, K, u8> = HashMap::try_from(map).map_err(CaptureError::from_map)?;
     map.insert(key, value, 0).map_err(CaptureError::from_map)

@@ -45,15 +45,19 @@ impl Cast {
     pub fn start(duration: Duration) -> Result<Self, Failure> {
         let mut stock = Actor::start("stock", &["demo-service", "stock"])?;
         let stock_address = stock.line()?;
-        let mut shop =
-            Actor::start("shop", &["demo-service", "shop", "--stock", &stock_address])?;
+        let mut shop = Actor::start("shop", &["demo-service", "shop", "--stock", &stock_address])?;
         let shop_address = shop.line()?;
         let duration_text = format!("{}ms", duration.as_millis());
         let client = Actor::start(
             "customers",
             &["demo-client", &shop_address, "--duration", &duration_text],
         )?;
-        Ok(Self { stock, shop, client, last_call: Instant::now() + duration + GRACE })
+        Ok(Self {
+            stock,
+            shop,
+            client,
+            last_call: Instant::now() + duration + GRACE,
+        })
     }
 
     /// Process ids: stock, shop, clients.
@@ -96,7 +100,12 @@ impl Cast {
         let made = self.client.numbers::<1>()?[0];
         let [shop_served, shop_asked] = self.shop.end()?;
         let [stock_served, _] = self.stock.end()?;
-        Ok(Did { made, shop_served, shop_asked, stock_served })
+        Ok(Did {
+            made,
+            shop_served,
+            shop_asked,
+            stock_served,
+        })
     }
 }
 
@@ -114,7 +123,11 @@ impl Actor {
             .spawn()
             .map_err(|error| failed(&error))?;
         let said = child.stdout.take().ok_or_else(|| failed(&"no pipe"))?;
-        Ok(Self { name, child, said: BufReader::new(said) })
+        Ok(Self {
+            name,
+            child,
+            said: BufReader::new(said),
+        })
     }
 
     fn failed(&self, problem: impl std::fmt::Display) -> Failure {
@@ -132,8 +145,13 @@ impl Actor {
 
     fn numbers<const N: usize>(&mut self) -> Result<[u64; N], Failure> {
         let line = self.line()?;
-        let numbers: Vec<u64> = line.split(' ').filter_map(|word| word.parse().ok()).collect();
-        numbers.try_into().map_err(|_| self.failed(format!("it said '{line}'")))
+        let numbers: Vec<u64> = line
+            .split(' ')
+            .filter_map(|word| word.parse().ok())
+            .collect();
+        numbers
+            .try_into()
+            .map_err(|_| self.failed(format!("it said '{line}'")))
     }
 
     /// Ends a service by ending its input; it says what it did.

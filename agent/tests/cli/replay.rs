@@ -39,7 +39,11 @@ fn record(path: &Path) {
         let response = format!("HTTP/1.1 {status}\r\nContent-Length: 5\r\n\r\n");
         let index = u32::try_from(index).unwrap();
         records.push(stream::message(1, index, Part::request(request.as_bytes())));
-        records.push(stream::message(1, index, Part::response(response.as_bytes()).body(5)));
+        records.push(stream::message(
+            1,
+            index,
+            Part::response(response.as_bytes()).body(5),
+        ));
     }
     records.push(stream::message(1, 6, Part::request(stream::GET)));
     records.push(stream::close(1, 7, 6));
@@ -57,13 +61,23 @@ fn replay(args: &[&str]) -> Output {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("requests.rec");
     record(&file);
-    remora().arg("replay").arg(file).args(args).env("TZ", "UTC").output().unwrap()
+    remora()
+        .arg("replay")
+        .arg(file)
+        .args(args)
+        .env("TZ", "UTC")
+        .output()
+        .unwrap()
 }
 
 fn shown(args: &[&str]) -> String {
     let output = replay(args);
     let (out, err) = (output.stdout, String::from_utf8(output.stderr).unwrap());
-    assert_eq!((output.status.code(), err.as_str()), (Some(0), ""), "{args:?}");
+    assert_eq!(
+        (output.status.code(), err.as_str()),
+        (Some(0), ""),
+        "{args:?}"
+    );
     String::from_utf8(out).unwrap()
 }
 
@@ -96,8 +110,15 @@ fn filters_and_limits_count_what_they_keep_back() {
         let text = shown(&[args, &["-o", "json"]].concat());
         let last: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
         assert_eq!(last["kind"], "summary");
-        assert_eq!((&last["seen"], &last["emitted"]), (&8.into(), &emitted.into()), "{args:?}");
-        assert_eq!((&last["filtered"], &last["lost"]["ring_full"]), (&filtered.into(), &1.into()));
+        assert_eq!(
+            (&last["seen"], &last["emitted"]),
+            (&8.into(), &emitted.into()),
+            "{args:?}"
+        );
+        assert_eq!(
+            (&last["filtered"], &last["lost"]["ring_full"]),
+            (&filtered.into(), &1.into())
+        );
         assert_eq!(text.lines().count(), usize::try_from(emitted).unwrap() + 1);
     }
     let text = shown(&["-o", "json", "-c", "2", "--status", "200"]);
@@ -129,19 +150,37 @@ fn a_file_that_is_cut_off_is_shown_up_to_there() {
     record(&file);
     let bytes = std::fs::read(&file).unwrap();
     std::fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
-    let output = remora().arg("replay").arg(&file).args(["-o", "json"]).output().unwrap();
+    let output = remora()
+        .arg("replay")
+        .arg(&file)
+        .args(["-o", "json"])
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(1));
-    let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
-    assert!(out.lines().count() > 2 && out.lines().last().unwrap().contains("summary"), "{out}");
+    let (out, err) = (
+        String::from_utf8(output.stdout).unwrap(),
+        String::from_utf8(output.stderr).unwrap(),
+    );
+    assert!(
+        out.lines().count() > 2 && out.lines().last().unwrap().contains("summary"),
+        "{out}"
+    );
     assert!(err.contains("cut off at byte"), "{err}");
 }
 
 #[test]
 fn what_is_no_recording_is_refused() {
-    for (file, part) in [("/nonexistent.rec", "No such file"), ("/etc/passwd", "not a recording")] {
+    for (file, part) in [
+        ("/nonexistent.rec", "No such file"),
+        ("/etc/passwd", "not a recording"),
+    ] {
         let output = remora().args(["replay", file]).output().unwrap();
         let err = String::from_utf8(output.stderr).unwrap();
-        assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{err}");
+        assert_eq!(
+            (output.status.code(), output.stdout.len()),
+            (Some(1), 0),
+            "{err}"
+        );
         assert!(err.contains(part) && err.contains(file), "{err}");
     }
 }
