@@ -3,7 +3,7 @@
 //! ```text
 //! sys_enter ─ syscalls::enter ─ conn::follow        sends: recognise, note the time
 //! sys_exit  ─ syscalls::exit ── conn::follow ─ advance (tail call) ─ emit ─ ring
-//! inet_sock_set_state ─ sock_state::changed ─ conn::close ─ emit
+//! inet_sock_set_state, tcp_destroy_sock ─ sock_state ─ conn::close ─ emit
 //! sched_process_{exec,fork,exit} ─ process
 //! ```
 //!
@@ -70,6 +70,12 @@ pub fn inet_sock_set_state(ctx: RawTracePointContext) -> i32 {
         ctx.arg::<i32>(1) as u32,
         ctx.arg::<i32>(2) as u32,
     );
+    0
+}
+
+#[raw_tracepoint(tracepoint = "tcp_destroy_sock")]
+pub fn tcp_destroy_sock(ctx: RawTracePointContext) -> i32 {
+    let _ = sock_state::destroyed(ctx.arg(0));
     0
 }
 

@@ -6,6 +6,7 @@ use crate::conn;
 use crate::filter::address_key;
 use crate::kernel::read;
 use crate::maps::{CONNS, OTHERS, OWN_ADDRESSES, OWN_SOCKETS, config, offset};
+use crate::state::Conn;
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns};
 
 const ESTABLISHED: u32 = 1;
@@ -16,7 +17,6 @@ const CLOSE_WAIT: u32 = 8;
 const LAST_ACK: u32 = 9;
 
 const BOTH_DIRECTIONS: u8 = 3;
-const ETIMEDOUT: u32 = 110;
 const ECONNRESET: u32 = 104;
 const EPIPE: u32 = 32;
 
@@ -28,8 +28,9 @@ const EPIPE: u32 = 32;
 ///   socket already shut down it "moves" from a state to itself. The connection is over.
 /// - `shutdown(SHUT_WR)` makes the same moves with only the send bit set. The other
 ///   direction goes on.
-/// - A reset sets `sk_err` and moves to CLOSE; data received before can still be read,
-///   so the connection ends when the process closes it.
+/// - A reset sets `sk_err` and moves to CLOSE; data received before can still be read, so
+///   the connection ends when the process closes it, which then makes no move at all:
+///   see [`destroyed`].
 #[inline(always)]
 pub fn changed(sk: u64, old: u32, new: u32) -> Option<()> {
     own(sk, new);
@@ -63,16 +64,35 @@ pub fn changed(sk: u64, old: u32, new: u32) -> Option<()> {
         if !closed {
             return None;
         }
+        // The peer has said that it is done if its FIN was seen.
+        end(conn, sk, old != ESTABLISHED);
+    }
+    None
+}
+
+/// A TCP socket is freed: it was reset, and the process has closed it now.
+#[inline(always)]
+pub fn destroyed(sk: u64) -> Option<()> {
+    let _ = OTHERS.remove(sk);
+    let conn = CONNS.get_ptr_mut(sk)?;
+    // SAFETY: a valid map value.
+    unsafe { end(conn, sk, true) };
+    None
+}
+
+/// Ends a connection for the reason that its socket gives.
+#[inline(always)]
+unsafe fn end(conn: *mut Conn, sk: u64, peer_finished: bool) {
+    // SAFETY: a valid map value, promised by the caller.
+    unsafe {
         let errno = (*conn).errno;
         let reason = match errno {
             0 => close_reason::LOCAL,
             ECONNRESET | EPIPE => close_reason::RESET,
-            ETIMEDOUT | _ => close_reason::ERROR,
+            _ => close_reason::ERROR,
         };
-        // The peer has said that it is done if its FIN was seen.
-        conn::close(conn, sk, reason, errno, old != ESTABLISHED);
+        conn::close(conn, sk, reason, errno, peer_finished);
     }
-    None
 }
 
 /// Remembers where the agent's own connections come from.

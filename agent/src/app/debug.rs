@@ -23,7 +23,9 @@ fn verifier() -> Result<u8, Failure> {
             "insns": program.instructions,
             "verified_insns": program.verified,
         });
-        writeln!(out, "{line}").map_err(Failure::failed)?;
+        if super::written(writeln!(out, "{line}"))?.is_none() {
+            break;
+        }
     }
     Ok(Exit::Done.code())
 }

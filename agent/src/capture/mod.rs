@@ -67,10 +67,11 @@ impl Default for CaptureConfig {
 
 /// Programs in the order in which they are attached: the ends of calls before their
 /// beginnings, so that no beginning waits for an end that is never seen.
-const HOOKS: [(&str, &str); 6] = [
+const HOOKS: [(&str, &str); 7] = [
     ("sched_process_exit", "sched_process_exit"),
     ("sched_process_exec", "sched_process_exec"),
     ("sched_process_fork", "sched_process_fork"),
+    ("tcp_destroy_sock", "tcp_destroy_sock"),
     ("inet_sock_set_state", "inet_sock_set_state"),
     ("sys_exit", "sys_exit"),
     ("sys_enter", "sys_enter"),
