@@ -79,7 +79,11 @@ fn unix_name(path: &[u8]) -> String {
     let path = &path[..path.len().min(108)];
     match path.strip_prefix(b"\0") {
         Some(name) => format!("@{}", String::from_utf8_lossy(name)),
-        None => String::from_utf8_lossy(path).into_owned(),
+        // The kernel's length may count the NUL that ends a path.
+        None => {
+            let end = path.iter().position(|byte| *byte == 0);
+            String::from_utf8_lossy(&path[..end.unwrap_or(path.len())]).into_owned()
+        }
     }
 }
 
@@ -221,6 +225,8 @@ mod tests {
             (server.local, server.peer),
             (unix("/run/app.sock"), unix(""))
         );
+        let counted = Conn::new(&record, b"/run/app.sock\0").unwrap().info;
+        assert_eq!(counted.local, unix("/run/app.sock"));
         record.role = role::CLIENT;
         let client = Conn::new(&record, b"\0bus").unwrap().info;
         assert_eq!((client.local, client.peer), (unix(""), unix("@bus")));

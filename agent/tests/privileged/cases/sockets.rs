@@ -31,11 +31,11 @@ fn ipv6() {
     }
     let listening = format!("[::1]:{}", nginx.port());
     assert_eq!(
-        (&at_server.local, &at_client.peer),
-        (&listening, &listening)
+        (at_server.local(), at_client.peer()),
+        (listening.as_str(), listening.as_str())
     );
     assert_eq!(at_server.peer, at_client.local);
-    assert!(at_server.peer.starts_with("[::1]:"), "{at_server:?}");
+    assert!(at_server.peer().starts_with("[::1]:"), "{at_server:?}");
 }
 
 /// An IPv4 client of a dual-stack server is shown with its IPv4 address, from both
@@ -73,11 +73,11 @@ fn shared_dual_stack_port() {
     assert!(at_server.iter().all(|span| pids.contains(&span.pid)));
     let listening = format!("127.0.0.1:{}", server.port);
     assert!(
-        at_server.iter().all(|span| span.local == listening),
+        at_server.iter().all(|span| span.local() == listening),
         "{at_server:?}"
     );
     assert!(
-        at_client.iter().all(|span| span.peer == listening),
+        at_client.iter().all(|span| span.peer() == listening),
         "{at_client:?}"
     );
 }
@@ -88,8 +88,8 @@ fn of_path<'a>(requests: &'a [Request], side: Side, path: &str) -> Vec<&'a Reque
         .iter()
         .filter(|request| request.side == side && request.network == "unix")
         .filter(|request| match side {
-            Side::Server => request.local == path,
-            Side::Client => request.peer == path,
+            Side::Server => request.local() == path,
+            Side::Client => request.peer() == path,
         })
         .collect()
 }
@@ -106,7 +106,7 @@ fn over_unix_socket(server: &Server) {
         assert_eq!(done.status, 200);
     }
     trace.wait_for(10, |request| {
-        request.network == "unix" && (request.local == socket || request.peer == socket)
+        request.network == "unix" && (request.local() == socket || request.peer() == socket)
     });
     let report = trace.stop().lossless();
     for side in [Side::Server, Side::Client] {

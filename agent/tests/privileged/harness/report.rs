@@ -98,7 +98,7 @@ impl Report {
         let spans: Vec<_> = self
             .requests
             .iter()
-            .filter(|request| request.local.ends_with(&ends) || request.peer.ends_with(&ends))
+            .filter(|request| request.local().ends_with(&ends) || request.peer().ends_with(&ends))
             .collect();
         assert!(spans.is_empty(), "should be silent: {spans:#?}");
     }
@@ -116,8 +116,8 @@ impl Report {
         let ends = format!(":{port}");
         assert!(
             match request.side {
-                Side::Server => !request.peer.ends_with(&ends),
-                Side::Client => !request.local.ends_with(&ends),
+                Side::Server => !request.peer().ends_with(&ends),
+                Side::Client => !request.local().ends_with(&ends),
             },
             "server and client are mixed up: {request:?}"
         );
@@ -138,8 +138,8 @@ pub(crate) fn brief<'a>(requests: impl Iterator<Item = &'a Request>) -> Vec<Stri
                 r.status,
                 r.request_body_bytes,
                 r.response_body_bytes,
-                r.local,
-                r.peer,
+                r.local(),
+                r.peer(),
                 r.error,
                 r.incomplete
             )

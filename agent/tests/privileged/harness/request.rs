@@ -36,8 +36,9 @@ pub(crate) struct Request {
     pub(crate) service: String,
     pub(crate) container_id: Option<String>,
     pub(crate) network: String,
-    pub(crate) local: String,
-    pub(crate) peer: String,
+    /// Null for the unnamed end of a Unix socket.
+    pub(crate) local: Option<String>,
+    pub(crate) peer: Option<String>,
     pub(crate) trace_id: String,
     pub(crate) span_id: String,
     pub(crate) parent_span_id: Option<String>,
@@ -74,10 +75,20 @@ impl Request {
     /// Whether the request went to `port`, seen from either side.
     pub(crate) fn to_port(&self, port: u16) -> bool {
         let end = match self.side {
-            Side::Server => &self.local,
-            Side::Client => &self.peer,
+            Side::Server => self.local(),
+            Side::Client => self.peer(),
         };
         port_of(end) == Some(port)
+    }
+
+    /// This process's end, empty if it has no name.
+    pub(crate) fn local(&self) -> &str {
+        self.local.as_deref().unwrap_or_default()
+    }
+
+    /// The other end, empty if it has no name.
+    pub(crate) fn peer(&self) -> &str {
+        self.peer.as_deref().unwrap_or_default()
     }
 
     /// Path, empty if unknown.

@@ -46,7 +46,7 @@ def messages(buffers):
 def cut(head, body):
     """Buffers whose borders are in the worst places."""
     whole = head + body
-    ends = [0, 1, 7, 7, len(head) - 3, len(head) - 1, len(head) + 10, len(whole)]
+    ends = [0, 0, 1, 7, 7, len(head) - 3, len(head) - 1, len(head) + 10, len(whole)]
     return [whole[a:b] for a, b in zip(ends, ends[1:])]
 
 

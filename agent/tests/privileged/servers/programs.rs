@@ -10,7 +10,9 @@ use crate::harness::tools;
 /// Node's `http`.
 pub(crate) fn node() -> Server {
     Server::start(|port, dir| {
-        let script = dir.join("server.js");
+        // Scripts of such names are known by their directory.
+        let script = dir.join("storefront/server.js");
+        fs::create_dir(dir.join("storefront")).unwrap();
         fs::write(&script, include_str!("../programs/server.js")).unwrap();
         let mut node = Command::new("node");
         node.arg(script).arg(port.to_string());
