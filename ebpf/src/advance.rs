@@ -55,7 +55,7 @@ pub struct MsgHdr {
 
 /// Bytes from one `struct mmsghdr` to the next, and where its length is.
 const BATCH_STRIDE: u64 = 64;
-const BATCH_LEN: u64 = 56;
+pub const BATCH_LEN: u64 = 56;
 
 #[inline(always)]
 pub fn advance<C: EbpfContext>(ctx: &C) -> Option<()> {

@@ -11,7 +11,7 @@ use remora_common::counters::Counter;
 use remora_common::http1::phase;
 use remora_common::record::{close_reason, family, role};
 
-use crate::advance::{IoVec, MsgHdr, classify};
+use crate::advance::{BATCH_LEN, IoVec, MsgHdr, classify};
 use crate::arch::{self, Args};
 use crate::conn::{self, Peek};
 use crate::kernel::{Socket, read, read_user, socket_of};
