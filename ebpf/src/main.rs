@@ -40,7 +40,24 @@ pub fn sys_enter(ctx: RawTracePointContext) -> i32 {
 pub fn sys_exit(ctx: RawTracePointContext) -> i32 {
     let result: i64 = ctx.arg(1);
     if result > 0 {
-        let _ = syscalls::exit(&ctx, ctx.arg(0), result as u64);
+        let _ = syscalls::exit::<_, false>(&ctx, ctx.arg(0), result as u64);
+    }
+    0
+}
+
+/// See [`syscalls::exit`]. Recognising a send twice changes nothing.
+#[raw_tracepoint(tracepoint = "sys_enter")]
+pub fn sys_enter_again(ctx: RawTracePointContext) -> i32 {
+    let _ = syscalls::enter(ctx.arg(0), ctx.arg(1));
+    0
+}
+
+/// See [`syscalls::exit`].
+#[raw_tracepoint(tracepoint = "sys_exit")]
+pub fn sys_exit_again(ctx: RawTracePointContext) -> i32 {
+    let result: i64 = ctx.arg(1);
+    if result > 0 {
+        let _ = syscalls::exit::<_, true>(&ctx, ctx.arg(0), result as u64);
     }
     0
 }

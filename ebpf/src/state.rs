@@ -122,7 +122,9 @@ pub struct Task {
     pub pending: u8,
     /// 1 if the connection could not be announced: the ring was full.
     pub refused: u8,
-    pub reserved: [u8; 3],
+    /// 1 if the receive that returns was accounted by the first instance of the program.
+    pub received: u8,
+    pub reserved: [u8; 2],
     /// Offset of the stream in the connection.
     pub stream_at: u32,
     /// What is being looked at: bytes in the window, those of them that were carried,

@@ -165,8 +165,12 @@ fn task_of(tid: u32) -> Option<*mut Task> {
 }
 
 /// A call returns `result` > 0 bytes, or messages.
+///
+/// Where tracepoints can be preempted, a second instance of the program (`AGAIN`) does
+/// what the first one was left out of. A send that was accounted is recognised by its
+/// cleared `sending`, a receive by the mark that the first instance leaves.
 #[inline(always)]
-pub fn exit<C: EbpfContext>(ctx: &C, registers: u64, result: u64) -> Option<()> {
+pub fn exit<C: EbpfContext, const AGAIN: bool>(ctx: &C, registers: u64, result: u64) -> Option<()> {
     let args: Args = read(registers, arch::ARGS_OFFSET)?;
     let number = args.number()?;
     let (shape, direction) = match number {
@@ -197,7 +201,16 @@ pub fn exit<C: EbpfContext>(ctx: &C, registers: u64, result: u64) -> Option<()> 
             // From a socket to a pipe.
             direction = RECEIVE;
         }
-        received(tgid, tid, number, shape, &args, result)?
+        let task = received(tgid, tid, number, shape, &args, result)?;
+        // SAFETY: a valid map value.
+        unsafe {
+            if AGAIN && (*task).received != 0 {
+                (*task).received = 0;
+                return None;
+            }
+            (*task).received = !AGAIN as u8;
+        }
+        task
     };
     // SAFETY: a valid map value.
     unsafe {

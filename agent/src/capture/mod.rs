@@ -8,7 +8,7 @@ pub use error::CaptureError;
 pub use rules::{Rule, Rules, Verdict};
 
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
 use aya::maps::{MapData, PerCpuArray, ProgramArray, RingBuf};
@@ -77,6 +77,18 @@ const HOOKS: [(&str, &str); 7] = [
     ("sys_enter", "sys_enter"),
 ];
 
+/// Programs that are attached as well where tracepoints of system calls can be preempted:
+/// there the kernel leaves a program out while a preempted thread is within it on the
+/// same CPU. The second one does what the first one could not.
+const AGAIN: [(&str, &str); 2] = [
+    ("sys_exit_again", "sys_exit"),
+    ("sys_enter_again", "sys_enter"),
+];
+
+/// First kernel on which they can. The change came with Linux 7; nothing shows it to
+/// userspace but the version.
+const PREEMPTIBLE_SINCE: u32 = 7;
+
 /// Programs that others continue in, with their index.
 const STAGES: [(&str, u32); 3] = [("advance", 0), ("announce", 1), ("give_up", 2)];
 
@@ -129,7 +141,7 @@ impl Capture {
             .map_max_entries("TASKS", config.max_threads.max(16))
             .load(OBJECT)
             .map_err(CaptureError::from_ebpf)?;
-        for (name, _) in HOOKS {
+        for (name, _) in hooks() {
             program(&mut ebpf, name)?
                 .load()
                 .map_err(|e| CaptureError::from_program(name, e))?;
@@ -162,7 +174,7 @@ impl Capture {
     }
 
     fn attach(&mut self) -> Result<(), CaptureError> {
-        for (name, hook) in HOOKS {
+        for (name, hook) in hooks() {
             let link = program(&mut self.ebpf, name)?
                 .attach(hook)
                 .map_err(|e| CaptureError::from_program(name, e))?;
@@ -242,6 +254,31 @@ impl Capture {
         Ok(sums)
     }
 
+    /// Runs of the programs that the kernel left out because the same program was already
+    /// running on that CPU (Linux 5.12 and later; 0 before). Every one may hide a request.
+    ///
+    /// # Errors
+    /// Those of the system calls that ask.
+    pub fn missed(&self) -> Result<u64, CaptureError> {
+        let mut missed = 0u64;
+        for (name, program) in self.ebpf.programs() {
+            let aya::programs::Program::RawTracePoint(program) = program else {
+                continue;
+            };
+            let Ok(fd) = program.fd() else { continue };
+            let path = format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd());
+            // The kernel tells it here only. Without procfs nothing is known.
+            let text = std::fs::read_to_string(path).unwrap_or_default();
+            let value = text
+                .lines()
+                .find_map(|line| line.strip_prefix("recursion_misses:"));
+            missed += value
+                .and_then(|value| value.trim().parse::<u64>().ok())
+                .unwrap_or(0);
+        }
+        Ok(missed)
+    }
+
     /// Name and verifier instruction count (Linux 5.16 and later) of every program.
     ///
     /// # Errors
@@ -252,6 +289,10 @@ impl Capture {
             let aya::programs::Program::RawTracePoint(program) = program else {
                 continue;
             };
+            if program.fd().is_err() {
+                // Not loaded: not needed on this kernel.
+                continue;
+            }
             let info = program
                 .info()
                 .map_err(|e| CaptureError::from_program(name, e))?;
@@ -284,6 +325,21 @@ pub struct ProgramStats {
     pub runs: u64,
     /// Time in these runs, ns.
     pub run_time_ns: u64,
+}
+
+/// The programs to attach to this kernel, in order.
+fn hooks() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let again = kernel_major().is_some_and(|major| major >= PREEMPTIBLE_SINCE);
+    // Behind the first ones: the kernel runs them in the order in which they came.
+    HOOKS
+        .into_iter()
+        .chain(AGAIN.into_iter().filter(move |_| again))
+}
+
+/// The first number of the kernel's version.
+fn kernel_major() -> Option<u32> {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").ok()?;
+    release.split('.').next()?.trim().parse().ok()
 }
 
 fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut RawTracePoint, CaptureError> {

@@ -29,14 +29,15 @@ const fn word(text: &[u8; 8]) -> u64 {
     u64::from_le_bytes(*text)
 }
 
-/// The eight bytes at `at`, the first one lowest.
+/// The eight bytes at `at % WINDOW`, the first one lowest.
 ///
 /// # Safety
-/// `window + at .. window + at + 8` is readable.
+/// `window` is readable for `WINDOW + SLACK` bytes.
 #[inline(always)]
 pub(super) unsafe fn load(window: *const u8, at: usize) -> u64 {
+    let at = within(at);
     #[cfg(not(target_arch = "bpf"))]
-    // SAFETY: promised by the caller; the load needs no alignment.
+    // SAFETY: `at < WINDOW`, and SLACK covers the load, which needs no alignment.
     return u64::from_le(unsafe { window.add(at).cast::<u64>().read_unaligned() });
     // For BPF the compiler makes eight loads of a byte each out of an unaligned one,
     // though the processors that have a JIT all have unaligned loads, and the verifier
@@ -44,7 +45,7 @@ pub(super) unsafe fn load(window: *const u8, at: usize) -> u64 {
     #[cfg(target_arch = "bpf")]
     {
         let word: u64;
-        // SAFETY: promised by the caller; the load writes nothing.
+        // SAFETY: `at < WINDOW`, and SLACK covers the load; it writes nothing.
         unsafe {
             core::arch::asm!("{word} = *(u64 *)({from} + 0)",
                 word = out(reg) word, from = in(reg) window.add(at),
@@ -52,6 +53,22 @@ pub(super) unsafe fn load(window: *const u8, at: usize) -> u64 {
         }
         word
     }
+}
+
+/// `at % WINDOW`. On BPF the compiler must not know when that changes nothing, and leave
+/// it out: old verifiers lose bounds that were found by comparing another copy of a value.
+#[inline(always)]
+#[cfg_attr(
+    not(target_arch = "bpf"),
+    allow(unused_mut, reason = "changed on BPF only")
+)]
+pub(super) fn within(mut at: usize) -> usize {
+    #[cfg(target_arch = "bpf")]
+    // SAFETY: a register is copied to itself.
+    unsafe {
+        core::arch::asm!("{0} = {0}", inout(reg) at, options(pure, nomem, nostack, preserves_flags));
+    }
+    at & (WINDOW - 1)
 }
 
 /// Index of the first LF in `bytes`, or 8.

@@ -1,6 +1,6 @@
 //! The state of one direction of a connection, and its transitions.
 
-use super::scan::{Scan, load, scan};
+use super::scan::{Scan, load, scan, within};
 use super::{CARRY, WINDOW, WINDOW_MAX};
 use crate::pod::Pod;
 
@@ -378,7 +378,7 @@ impl Stream {
     unsafe fn content_length(&mut self, window: *const u8) -> bool {
         let mut i = 0;
         while i < 4 {
-            let at = (self.length_at as usize) & (WINDOW - 1);
+            let at = within(self.length_at as usize);
             // SAFETY: `at < WINDOW`.
             let byte = unsafe { window.add(at).read() };
             if byte != b' ' && byte != b'\t' {
