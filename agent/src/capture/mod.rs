@@ -261,7 +261,7 @@ impl Capture {
     /// Those of the system calls that ask.
     pub fn missed(&self) -> Result<u64, CaptureError> {
         let mut missed = 0u64;
-        for (name, program) in self.ebpf.programs() {
+        for (_, program) in self.ebpf.programs() {
             let aya::programs::Program::RawTracePoint(program) = program else {
                 continue;
             };

@@ -37,8 +37,20 @@ struct RawTracepointOpen {
     reserved: u32,
 }
 
+/// Before Linux 5.11 maps count against the limit of locked memory; whoever may load
+/// programs there may raise it, and does when tracing starts.
+fn raise_memlock() {
+    let limit = libc::rlimit {
+        rlim_cur: libc::RLIM_INFINITY,
+        rlim_max: libc::RLIM_INFINITY,
+    };
+    // SAFETY: one valid `rlimit`. If it is refused the probe fails and says so.
+    unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) };
+}
+
 /// Creates a ring buffer.
 pub(super) fn ring_buffer() -> io::Result<()> {
+    raise_memlock();
     let attr = MapCreate {
         map_type: MAP_TYPE_RINGBUF,
         key_size: 0,
