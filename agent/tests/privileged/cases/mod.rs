@@ -15,6 +15,7 @@ mod load;
 mod loss;
 mod matrix;
 mod recording;
+mod rules;
 mod silence;
 mod sockets;
 mod syscalls;

@@ -180,15 +180,20 @@ pub(crate) fn resident_bytes(pid: u32) -> u64 {
     pages * 4096
 }
 
-/// A TCP port nobody listens on. Ports below the ephemeral range are taken, so that
-/// no outgoing connection can grab one in between.
+/// A TCP port nobody listens on.
 pub(crate) fn free_port() -> u16 {
+    listener().0
+}
+
+/// A listener, and its port. Ports below the ephemeral range are taken, so that no
+/// outgoing connection can grab one that is free for a moment, or be from one.
+pub(crate) fn listener() -> (u16, TcpListener) {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let base = u16::try_from(std::process::id() % 1000).unwrap() * 11;
     loop {
         let port = 18_000 + (base + NEXT.fetch_add(1, Ordering::Relaxed)) % 14_000;
-        if TcpListener::bind(("0.0.0.0", port)).is_ok() {
-            return port;
+        if let Ok(listener) = TcpListener::bind(("0.0.0.0", port)) {
+            return (port, listener);
         }
     }
 }
