@@ -7,10 +7,10 @@
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use remora_common::counters::Counter;
-use remora_common::http1::{Event, Settled, Stream, WINDOW_MAX, class, likeness, phase};
+use remora_common::http1::{CARRY, Event, Settled, Stream, WINDOW_MAX, class, likeness, phase};
 use remora_common::record::{close_reason, message_flags};
 
-use crate::kernel::{read_user, read_user_bytes};
+use crate::kernel::{bounded, read_user, read_user_bytes};
 use crate::maps::{ADVANCE, ANNOUNCE, CONNS, GIVE_UP, STAGES, TASKS, count};
 use crate::state::{Conn, SEND, Task};
 use crate::{conn, emit};
@@ -198,7 +198,7 @@ unsafe fn small_step(task: *mut Task, stream: *mut Stream) -> u32 {
         let have = (*task).piece_len;
         let len = if have < 16 { have } else { 16 };
         let to = words.as_mut_ptr().cast::<u8>();
-        if !read_user_bytes(to, len as u32 & 0x1f, (*task).piece) {
+        if !read_user_bytes(to, bounded(len, 0x1f) as u32, (*task).piece) {
             return FRAMING_LOST;
         }
         let (taken, complete) = (*stream).short_line(words[0], words[1], len);
@@ -338,17 +338,18 @@ unsafe fn load_window(task: *mut Task, stream: *mut Stream) -> bool {
         if (*task).piece == 0 {
             return false;
         }
-        let carried = (*stream).restore_carry(window);
-        if carried > 64 {
+        let carried = bounded((*stream).restore_carry(window) as u64, 0x7f) as usize;
+        if carried > CARRY {
             return false;
         }
         let room = WINDOW_MAX - carried;
         let have = (*task).piece_len;
         let new = if have < room as u64 {
-            have as usize
+            have
         } else {
-            room
-        } & 0x3ff;
+            room as u64
+        };
+        let new = bounded(new, 0x3ff) as usize;
         if !read_user_bytes(window.add(carried), new as u32, (*task).piece) {
             return false;
         }

@@ -9,7 +9,7 @@ use remora_common::record::{
     self, Header, Kind, ProcessExit, conn_flags, family, message_flags, role,
 };
 
-use crate::kernel::read;
+use crate::kernel::{bounded, read};
 use crate::maps::{PROCESSES, RECORDS, config, count, offset};
 use crate::state::{Conn, Task};
 
@@ -92,7 +92,7 @@ pub unsafe fn message(task: *mut Task, conn: *mut Conn, stream: *mut Stream, end
         let len = if fresh == 0 {
             0
         } else {
-            (skip + fresh) & 0x3ff
+            bounded((skip + fresh) as u64, 0x3ff) as u32
         };
         let size = size_of::<record::Message>() as u32 + len;
         (*task).message = record::Message {
@@ -202,7 +202,7 @@ pub unsafe fn announce(conn: *mut Conn, sk: u64, tgid: u32, tid: u32) -> bool {
                 base.remote_addr = read(sk, offset!(sk_v6_daddr)).unwrap_or([0; 16]);
             }
         }
-        let size = size_of::<record::Conn>() as u32 + (extra & 0x7f);
+        let size = size_of::<record::Conn>() as u32 + bounded(extra as u64, 0x7f) as u32;
         base.header = Header::new(Kind::CONN, size);
         (&raw mut (*out.as_mut_ptr()).conn).write(base);
         if size as usize > size_of::<ConnWithPath>()

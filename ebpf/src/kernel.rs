@@ -40,6 +40,18 @@ pub fn read_user<T: Copy>(address: u64) -> Option<T> {
     (failed == 0).then(|| unsafe { value.assume_init() })
 }
 
+/// `value & mask`, where the compiler must not know that the mask changes nothing: the
+/// verifier does not know it, and old ones lose a bound found by comparing another copy
+/// of the value.
+#[inline(always)]
+pub fn bounded(mut value: u64, mask: u64) -> u64 {
+    // SAFETY: a register is copied to itself.
+    unsafe {
+        core::arch::asm!("{0} = {0}", inout(reg) value, options(pure, nomem, nostack, preserves_flags));
+    }
+    value & mask
+}
+
 /// Reads `len` bytes of the current process's memory to `to`.
 ///
 /// # Safety

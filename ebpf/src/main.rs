@@ -12,7 +12,7 @@
 #![no_std]
 #![no_main]
 // For an atomic add; the kernel programs are built with a compiler of their own anyway.
-#![feature(core_intrinsics)]
+#![feature(core_intrinsics, asm_experimental_arch)]
 #![allow(internal_features, reason = "see above")]
 
 mod advance;

@@ -293,7 +293,11 @@ fn received(
         return None;
     }
     let socket = socket_of(args.first())?;
-    let len = if shape == Shape::Batch { 16 } else { result };
+    let len = if shape == Shape::Batch {
+        read_user::<u32>(args.second() + BATCH_LEN)? as u64
+    } else {
+        result
+    };
     let conn = conn::follow(&socket, RECEIVE, || peek(shape, args, len))?;
     let Some(task) = task_of(tid) else {
         // SAFETY: a valid map value.

@@ -1,7 +1,9 @@
 //! Installing what a task needs, and saying so.
 
 use crate::process::{output, run};
+use crate::workspace;
 use anyhow::{Context as _, Result, bail};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -57,6 +59,26 @@ pub(crate) fn cargo_install(name: &str, version: &str) -> Result<()> {
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .env_remove("RUSTC")
         .env_remove("CARGO_TARGET_DIR"))
+}
+
+/// A Python environment below the target directory with this requirement installed.
+///
+/// # Errors
+/// Python cannot be installed, or PyPI cannot be reached.
+pub(crate) fn venv(name: &str, requirement: &str) -> Result<PathBuf> {
+    apt(&["python3-venv"])?;
+    let dir = workspace::target().join("venv").join(name);
+    let installed = dir.join("requirement");
+    if fs::read_to_string(&installed).is_ok_and(|found| found == requirement) {
+        return Ok(dir);
+    }
+    eprintln!("installing with pip: {requirement}");
+    run(Command::new("python3")
+        .args(["-m", "venv", "--clear"])
+        .arg(&dir))?;
+    run(Command::new(dir.join("bin/pip")).args(["install", "--quiet", requirement]))?;
+    fs::write(installed, requirement)?;
+    Ok(dir)
 }
 
 /// The first executable of that name on `PATH`.

@@ -7,10 +7,11 @@ use crate::{deny, deps, ebpf, layering, vm, workspace};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 /// All steps, in order.
-pub(super) const STEPS: [Step; 12] = [
+pub(super) const STEPS: [Step; 13] = [
     Step {
         name: "fmt",
         about: "source is formatted",
@@ -62,6 +63,11 @@ pub(super) const STEPS: [Step; 12] = [
         run: manifests,
     },
     Step {
+        name: "collector",
+        about: "a third-party collector takes what is exported",
+        run: collector,
+    },
+    Step {
         name: "privileged",
         about: "real servers and clients, traced",
         run: privileged,
@@ -73,8 +79,12 @@ pub(super) const STEPS: [Step; 12] = [
     },
 ];
 
-/// Name of the test target that needs root.
+/// Test target that needs root.
 const PRIVILEGED: &str = "privileged";
+
+/// Test target that needs the collector, and the collector.
+const COLLECTOR: &str = "rotel";
+const COLLECTOR_VERSION: &str = "0.0.1a15";
 
 fn fmt() -> Result<Outcome> {
     deps::rustup_component("rustfmt")?;
@@ -140,7 +150,7 @@ fn demo() -> Result<Outcome> {
     Ok(Outcome::one())
 }
 
-/// Everything but the privileged tests, which would also run here if we are root.
+/// Everything but the tests that have a step of their own.
 fn unit() -> Result<Outcome> {
     let mut tests = cargo("test");
     tests.args([
@@ -150,8 +160,10 @@ fn unit() -> Result<Outcome> {
         "--lib",
         "--bins",
     ]);
-    for name in test_targets()?.iter().filter(|name| *name != PRIVILEGED) {
-        tests.arg("--test").arg(name);
+    for name in test_targets()? {
+        if name != PRIVILEGED && name != COLLECTOR {
+            tests.arg("--test").arg(name);
+        }
     }
     let mut outcome = libtest::run(&mut tests)?;
     // Documentation tests cannot be named together with other targets.
@@ -181,6 +193,26 @@ fn test_targets() -> Result<Vec<String>> {
     Ok(tests
         .filter_map(|target| target["name"].as_str().map(str::to_owned))
         .collect())
+}
+
+fn collector() -> Result<Outcome> {
+    let venv = deps::venv("collector", &format!("rotel=={COLLECTOR_VERSION}"))?;
+    let python = venv.join("bin/python3");
+    // The wheel holds the program beside its Python modules.
+    let find =
+        "import importlib.util as u; print(u.find_spec('rotel').submodule_search_locations[0])";
+    let package = crate::process::output(Command::new(python).args(["-c", find]))?;
+    let mut tests = cargo("test");
+    tests.args([
+        "-p",
+        "remora",
+        "--locked",
+        "--no-fail-fast",
+        "--test",
+        COLLECTOR,
+    ]);
+    tests.env("REMORA_TEST_ROTEL", Path::new(&package).join("rotel-agent"));
+    libtest::run(tests.env("REMORA_TEST_ALL", "1"))
 }
 
 fn privileged() -> Result<Outcome> {
