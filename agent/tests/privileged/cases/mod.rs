@@ -5,6 +5,7 @@ mod attach;
 mod bulk;
 mod context;
 mod early;
+mod ends;
 mod filters;
 mod framing;
 mod ground_truth;

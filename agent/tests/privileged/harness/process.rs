@@ -200,7 +200,12 @@ pub(crate) fn listener() -> (u16, TcpListener) {
 
 /// The agent, without the settings of whoever runs the tests.
 pub(crate) fn remora() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_remora"));
+    remora_at(Path::new(env!("CARGO_BIN_EXE_remora")))
+}
+
+/// As [`remora`], from a copy of its file.
+pub(crate) fn remora_at(path: &Path) -> Command {
+    let mut command = Command::new(path);
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         if text.starts_with("REMORA_") || text.starts_with("OTEL_") {

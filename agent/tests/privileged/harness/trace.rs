@@ -138,8 +138,13 @@ impl Trace {
 
     /// Interrupts the agent and returns everything it printed, with the ledger
     /// checked. The caller checks that nothing was lost: see [`Report::lossless`].
-    pub(crate) fn stop(mut self) -> Report {
-        self.signal(libc::SIGINT);
+    pub(crate) fn stop(self) -> Report {
+        self.stop_with(libc::SIGINT)
+    }
+
+    /// As [`Trace::stop`], with a signal of choice.
+    pub(crate) fn stop_with(mut self, signal: i32) -> Report {
+        self.signal(signal);
         let status = self.process.wait();
         for reader in self.readers.drain(..) {
             reader.join().unwrap();
