@@ -1,13 +1,11 @@
-//! How a trace ends: by signals, limits, a reader that leaves, or before it begins.
+//! How a trace ends: by signals, limits, or a reader that leaves.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 
 use crate::clients::curl;
-use crate::harness::process::{Spawned, output, remora, remora_at};
+use crate::harness::process::{Spawned, output, remora};
 use crate::harness::report::Report;
 use crate::harness::require_privilege;
 use crate::harness::trace::Trace;
@@ -103,25 +101,4 @@ fn by_a_broken_pipe() {
     });
     assert!(status.success(), "{status}");
     assert!(errors.next().is_none(), "nothing to complain about");
-}
-
-/// Without privilege there is one message that says what to do, and exit code 3.
-#[test]
-fn before_it_begins() {
-    require_privilege!();
-    let dir = tempfile::tempdir().unwrap();
-    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let copy = dir.path().join("remora");
-    fs::copy(remora().get_program(), &copy).unwrap();
-    for command in [&["trace", "-o", "json"][..], &["run"]] {
-        let refused = output(remora_at(&copy).args(command).uid(65_534).gid(65_534));
-        let message = String::from_utf8_lossy(&refused.stderr);
-        assert_eq!(refused.status.code(), Some(3), "{message}");
-        assert!(refused.stdout.is_empty(), "{refused:?}");
-        assert!(
-            message.starts_with("remora: ") && message.contains("root"),
-            "{message}"
-        );
-        assert!(message.lines().count() <= 6, "one message: {message}");
-    }
 }

@@ -15,6 +15,7 @@ mod itself;
 mod load;
 mod loss;
 mod matrix;
+mod privileges;
 mod recording;
 mod rules;
 mod silence;

@@ -1,7 +1,7 @@
 //! A running `remora trace -o json`.
 
 use std::io::{BufRead, BufReader};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -51,11 +51,17 @@ impl Trace {
         command
             .args(["trace", "-o", "json"])
             .args(args)
-            .envs(environment.iter().copied())
+            .envs(environment.iter().copied());
+        Self::of(&mut command)
+    }
+
+    /// Starts what becomes `remora trace -o json` and waits until it traces.
+    pub(crate) fn of(command: &mut Command) -> Self {
+        command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        let mut process = Spawned::with_streams(&mut command);
+        let mut process = Spawned::with_streams(command);
         let output = Arc::new(Output::default());
         let stdout = BufReader::new(process.child().stdout.take().unwrap());
         let stderr = BufReader::new(process.child().stderr.take().unwrap());
