@@ -185,6 +185,29 @@ fn close_delimited() {
     }
 }
 
+/// HTTP/1.0 keeps a connection only if both sides say so.
+#[test]
+fn keep_alive_of_1_0() {
+    require_privilege!();
+    let nginx = Nginx::start();
+    let trace = Trace::start(&[]);
+    let mut client = Raw::connect(nginx.port());
+    for number in 0..3 {
+        client.send(format!(
+            "GET /hello/{number} HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"
+        ));
+        assert_eq!(client.answer().body, b"hello\n");
+    }
+    client.send("GET /hello/3 HTTP/1.0\r\n\r\n");
+    client.rest();
+    let report = trace.collect(nginx.port(), 8).lossless();
+    assert_hellos(&report, nginx.port(), 4);
+    let (server, client) = report.both(nginx.port(), 4);
+    for span in server.into_iter().chain(client) {
+        assert_eq!(span.protocol, "http/1.0");
+    }
+}
+
 /// nginx passes a chunked response of its upstream on, chunked to a client that
 /// speaks 1.1 and close-delimited to one that speaks 1.0.
 #[test]

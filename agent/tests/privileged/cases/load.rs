@@ -73,6 +73,48 @@ fn saturated_server() {
     check_load(&nginx, &report, &load);
 }
 
+/// A thousand connections with a request in flight on each, twice.
+#[test]
+fn many_connections_at_once() {
+    require_privilege!();
+    const AT_ONCE: usize = 1000;
+    let nginx = Nginx::start();
+    // Two ends and what else is open are more than the usual limit.
+    raise_open_files(4096);
+    let trace = Trace::start(&[]);
+    let mut clients: Vec<_> = (0..AT_ONCE).map(|_| Raw::connect(nginx.port())).collect();
+    for round in 0..2 {
+        for (number, client) in clients.iter_mut().enumerate() {
+            client.send(format!(
+                "GET /hello/{round}-{number} HTTP/1.1\r\nHost: x\r\n\r\n"
+            ));
+        }
+        for client in &mut clients {
+            assert_eq!(client.answer().body, b"hello\n");
+        }
+    }
+    let report = trace.collect(nginx.port(), 4 * AT_ONCE).lossless();
+    let (at_server, at_client) = report.both(nginx.port(), 2 * AT_ONCE);
+    for spans in [at_server, at_client] {
+        let paths: HashSet<&str> = spans.iter().map(|span| span.path()).collect();
+        assert_eq!(paths.len(), 2 * AT_ONCE);
+    }
+}
+
+/// Raises this process's own limit of open files, as far as it may.
+fn raise_open_files(wanted: u64) {
+    // SAFETY: both calls get a pointer to a `rlimit` that outlives them.
+    unsafe {
+        let mut limit = libc::rlimit {
+            rlim_cur: 0,
+            rlim_max: 0,
+        };
+        assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit), 0);
+        limit.rlim_cur = wanted.max(limit.rlim_cur).min(limit.rlim_max);
+        assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit), 0);
+    }
+}
+
 /// Hundreds of processes that live for one request.
 #[test]
 fn process_churn() {

@@ -180,22 +180,32 @@ pub(crate) fn resident_bytes(pid: u32) -> u64 {
     pages * 4096
 }
 
-/// A TCP port nobody listens on. Ports below the ephemeral range are taken, so that
-/// no outgoing connection can grab one in between.
+/// A TCP port nobody listens on.
 pub(crate) fn free_port() -> u16 {
+    listener().0
+}
+
+/// A listener, and its port. Ports below the ephemeral range are taken, so that no
+/// outgoing connection can grab one that is free for a moment, or be from one.
+pub(crate) fn listener() -> (u16, TcpListener) {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let base = u16::try_from(std::process::id() % 1000).unwrap() * 11;
     loop {
         let port = 18_000 + (base + NEXT.fetch_add(1, Ordering::Relaxed)) % 14_000;
-        if TcpListener::bind(("0.0.0.0", port)).is_ok() {
-            return port;
+        if let Ok(listener) = TcpListener::bind(("0.0.0.0", port)) {
+            return (port, listener);
         }
     }
 }
 
 /// The agent, without the settings of whoever runs the tests.
 pub(crate) fn remora() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_remora"));
+    remora_at(Path::new(env!("CARGO_BIN_EXE_remora")))
+}
+
+/// As [`remora`], from a copy of its file.
+pub(crate) fn remora_at(path: &Path) -> Command {
+    let mut command = Command::new(path);
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         if text.starts_with("REMORA_") || text.starts_with("OTEL_") {

@@ -2,12 +2,12 @@
 //! run in the test's own process and are traced like any other.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsRawFd;
 use std::thread::JoinHandle;
 
 use super::DEADLINE;
-use super::process::free_port;
+use super::process::listener;
 
 /// A connection.
 pub(crate) struct Raw {
@@ -140,8 +140,7 @@ pub(crate) struct RawServer {
 impl RawServer {
     /// Listens, and runs `serve` with the first connection.
     pub(crate) fn start(serve: impl FnOnce(Raw) + Send + 'static) -> Self {
-        let port = free_port();
-        let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+        let (port, listener) = listener();
         let thread = std::thread::spawn(move || {
             let (stream, _) = listener.accept().unwrap();
             drop(listener);

@@ -1,7 +1,7 @@
 //! A running `remora trace -o json`.
 
 use std::io::{BufRead, BufReader};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -51,11 +51,17 @@ impl Trace {
         command
             .args(["trace", "-o", "json"])
             .args(args)
-            .envs(environment.iter().copied())
+            .envs(environment.iter().copied());
+        Self::of(&mut command)
+    }
+
+    /// Starts what becomes `remora trace -o json` and waits until it traces.
+    pub(crate) fn of(command: &mut Command) -> Self {
+        command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        let mut process = Spawned::with_streams(&mut command);
+        let mut process = Spawned::with_streams(command);
         let output = Arc::new(Output::default());
         let stdout = BufReader::new(process.child().stdout.take().unwrap());
         let stderr = BufReader::new(process.child().stderr.take().unwrap());
@@ -138,8 +144,13 @@ impl Trace {
 
     /// Interrupts the agent and returns everything it printed, with the ledger
     /// checked. The caller checks that nothing was lost: see [`Report::lossless`].
-    pub(crate) fn stop(mut self) -> Report {
-        self.signal(libc::SIGINT);
+    pub(crate) fn stop(self) -> Report {
+        self.stop_with(libc::SIGINT)
+    }
+
+    /// As [`Trace::stop`], with a signal of choice.
+    pub(crate) fn stop_with(mut self, signal: i32) -> Report {
+        self.signal(signal);
         let status = self.process.wait();
         for reader in self.readers.drain(..) {
             reader.join().unwrap();
