@@ -73,7 +73,12 @@ pub fn enter(registers: u64, number: u64) -> Option<()> {
     if number == arch::CLOSE {
         return closing(&socket);
     }
-    let conn = conn::follow(&socket, SEND, || peek(shape, &args, args.third()))?;
+    let sent = if shape == Shape::Buffer {
+        args.third()
+    } else {
+        u64::MAX
+    };
+    let conn = conn::follow(&socket, SEND, || peek(shape, &args, sent))?;
     let Some(task) = task_of(ids as u32) else {
         // SAFETY: a valid map value.
         unsafe { conn::close(conn, socket.sk, close_reason::FRAMING_LOST, 0, false) };
@@ -100,7 +105,7 @@ pub fn enter(registers: u64, number: u64) -> Option<()> {
             && (*request).phase == phase::START
             && (*request).carry_len == 0
         {
-            if let Some((low, _)) = peek(shape, &args, args.third()) {
+            if let Some((low, _)) = peek(shape, &args, sent) {
                 classify(conn, low);
                 (*conn).sending = (*request).index + 1;
             }
@@ -109,11 +114,11 @@ pub fn enter(registers: u64, number: u64) -> Option<()> {
     None
 }
 
-/// The first bytes of a call, from its first buffer that is not empty.
+/// The first of the `limit` bytes of a call, from its first buffer that is not empty.
 #[inline(always)]
-fn peek(shape: Shape, args: &Args, len: u64) -> Option<Peek> {
+fn peek(shape: Shape, args: &Args, limit: u64) -> Option<Peek> {
     let (base, len) = match shape {
-        Shape::Buffer => (args.second(), len),
+        Shape::Buffer => (args.second(), limit),
         Shape::Unseen => return None,
         Shape::Vector => first_buffer(args.second(), args.third())?,
         // A batch is an array of message headers.
@@ -122,6 +127,8 @@ fn peek(shape: Shape, args: &Args, len: u64) -> Option<Peek> {
             first_buffer(header.iov, header.iov_len)?
         }
     };
+    // A receive may have filled only part of the buffer.
+    let len = if len < limit { len } else { limit };
     if len >= 8 {
         return Some((read_user(base)?, len));
     }

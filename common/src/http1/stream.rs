@@ -485,10 +485,10 @@ impl Stream {
             if status == 101 {
                 return Settled::Switched;
             }
-            if status >= 100 && status < 200 {
+            if matches!(status, 100..=199) {
                 return Settled::Interim;
             }
-            if class == class::CONNECT && status >= 200 && status < 300 {
+            if class == class::CONNECT && matches!(status, 200..=299) {
                 return Settled::Switched;
             }
             if class == class::HEAD || status == 204 || status == 304 {
@@ -535,8 +535,8 @@ impl Stream {
             self.body = self.body.wrapping_add(taken);
             return (taken, after == 0);
         }
-        let data_before = if before > 2 { before - 2 } else { 0 };
-        let data_after = if after > 2 { after - 2 } else { 0 };
+        let data_before = before.saturating_sub(2);
+        let data_after = after.saturating_sub(2);
         self.body = self.body.wrapping_add(data_before - data_after);
         if after == 0 {
             self.phase = phase::CHUNK_LINE;

@@ -43,10 +43,12 @@ pub(crate) fn drive(
                 rest = &rest[short as usize..];
                 complete = end;
             } else if stream.reads_lines() {
+                // SAFETY: the window is large enough and aligned to words.
                 let carried = unsafe { stream.restore_carry(window.as_mut_ptr()) };
                 let new = rest.len().min(WINDOW_MAX - carried);
                 window[carried..carried + new].copy_from_slice(&rest[..new]);
                 let in_head = stream.phase <= super::phase::HEAD;
+                // SAFETY: the window has its slack, and `new` keeps the length in bounds.
                 let event = unsafe { stream.lines(window.as_ptr(), carried + new) };
                 let consumed = stream.at as usize;
                 assert!(consumed >= carried && consumed <= carried + new);
@@ -94,6 +96,7 @@ pub(crate) fn drive(
 }
 
 fn bytes_of(buffer: &mut [u64]) -> &mut [u8] {
+    // SAFETY: the bytes of the words, borrowed as long.
     unsafe { std::slice::from_raw_parts_mut(buffer.as_mut_ptr().cast(), buffer.len() * 8) }
 }
 
