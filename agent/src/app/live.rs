@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::capture::{self, Capture, CaptureConfig, CaptureError, Verdict};
 use crate::clock::{Offset, Remeasure};
@@ -22,6 +22,8 @@ use crate::span::ids::Seed;
 
 /// Longest wait for records; the kernel does not wake the agent for every one.
 pub(super) const STEP: Duration = Duration::from_millis(20);
+/// Age at which what is recorded goes to the operating system.
+const FLUSH: Duration = Duration::from_secs(1);
 /// How long a hook that runs while it is detached can take at most.
 const HOOKS_END: Duration = Duration::from_millis(5);
 
@@ -31,6 +33,7 @@ pub(super) struct Live<P> {
     pipeline: Pipeline<P>,
     clock: Remeasure,
     recorder: Option<Recorder>,
+    flushed: Instant,
 }
 
 impl<P: Processes> Live<P> {
@@ -56,12 +59,13 @@ impl<P: Processes> Live<P> {
         };
         Ok(Self {
             capture,
-            pipeline: Pipeline::new(Limits::default(), seed, clock, processes),
+            pipeline: Pipeline::new(limits(config), seed, clock, processes),
             clock: Remeasure::start(),
             recorder: record
                 .map(|path| Recorder::create(path, &header))
                 .transpose()
                 .map_err(unwritable)?,
+            flushed: Instant::now(),
         })
     }
 
@@ -73,13 +77,21 @@ impl<P: Processes> Live<P> {
             pipeline,
             clock,
             recorder,
+            flushed,
         } = self;
         let mut recorded = Ok(());
         if let Some(offset) = clock.due() {
             pipeline.set_clock(offset);
             if let Some(recorder) = recorder {
-                recorded = recorder.clock(offset).and_then(|()| recorder.flush());
+                recorded = recorder.clock(offset);
             }
+        }
+        if let Some(recorder) = recorder
+            && recorded.is_ok()
+            && flushed.elapsed() >= FLUSH
+        {
+            *flushed = Instant::now();
+            recorded = recorder.flush();
         }
         let taken = capture.poll(wait, &mut |bytes| {
             let process = pipeline.record(bytes, sink);
@@ -94,13 +106,20 @@ impl<P: Processes> Live<P> {
         taken.map_err(|error| Failure::failed(format!("records cannot be read: {error}")))
     }
 
+    /// The accounts so far. Requests whose records are still in the ring are seen, but
+    /// neither emitted nor lost yet.
+    pub(super) fn ledger(&mut self) -> Result<Ledger, Failure> {
+        let counters = self.capture.counters().map_err(uncounted)?;
+        self.pipeline.set_kernel_counters(counters);
+        Ok(self.pipeline.ledger())
+    }
+
     /// Detaches the programs, takes what is left, and closes the ledger.
     pub(super) fn finish<S: Sink>(mut self, sink: &mut S) -> Result<Ledger, Failure> {
-        let unreadable = |error| Failure::failed(format!("counters cannot be read: {error}"));
         self.capture.stop().map_err(refused)?;
         thread::sleep(HOOKS_END);
         while self.step(Duration::ZERO, sink)? > 0 {}
-        let counters = self.capture.counters().map_err(unreadable)?;
+        let counters = self.capture.counters().map_err(uncounted)?;
         self.pipeline.set_kernel_counters(counters);
         if let Some(recorder) = self.recorder {
             recorder.finish(&counters).map_err(unwritable)?;
@@ -109,10 +128,23 @@ impl<P: Processes> Live<P> {
     }
 }
 
+/// Bounds of the pairing stage. The kernel's table is the narrower one: records of closed
+/// connections may still be on their way when it has room again.
+fn limits(config: &Config) -> Limits {
+    Limits {
+        conns: (config.max_connections as usize).saturating_mul(2),
+        ..Limits::default()
+    }
+}
+
 /// Attributes of this host, for a recording.
 fn host() -> BTreeMap<String, String> {
     let own = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
     HostInfo::read().attributes().map(own).collect()
+}
+
+fn uncounted(error: io::Error) -> Failure {
+    Failure::failed(format!("counters cannot be read: {error}"))
 }
 
 fn unwritable(error: recording::Error) -> Failure {

@@ -11,6 +11,7 @@ mod outlet;
 mod redacting;
 mod replay;
 mod run;
+mod status;
 mod trace;
 
 use std::io::{self, Write};

@@ -1,20 +1,26 @@
 //! `remora run`: the agent.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::live::{Live, STEP};
 use super::processes;
 use super::redacting::Redacting;
+use super::status::RunStatus;
 use crate::cli::run::Run;
 use crate::exit::{Exit, Failure};
 use crate::export::counters::{DropReason, Snapshot};
-use crate::export::exporter::{ExportSettings, Exporter, StartError};
+use crate::export::exporter::{Destination, ExportSettings, Exporter, StartError};
 use crate::output::screen::Screen;
+use crate::telemetry::server::TelemetryServer;
 use crate::{output, signal};
 
 /// How long what is queued may take to be delivered at the end. Supervisors wait longer:
 /// Kubernetes 30 s, systemd 90 s.
 const FLUSH: Duration = Duration::from_secs(10);
+
+/// How often what is known of capturing is brought up to date for `--listen`.
+const PUBLISH: Duration = Duration::from_secs(1);
 
 /// Exports until SIGINT or SIGTERM. Returns the exit code.
 pub(super) fn run(run: &Run) -> Result<u8, Failure> {
@@ -28,12 +34,22 @@ pub(super) fn run(run: &Run) -> Result<u8, Failure> {
         .with_fix("unset it, or do not start the agent")
     })?;
     settings.span.allow_query = run.config.query.shows_any();
-    let destination = format!("{:?}", settings.destination);
+    if let Some(file) = &run.config.export_file {
+        settings.destination = Destination::File(file.clone());
+    }
+    let destination = settings.destination.to_string();
     let mut live = Live::start(&run.config, &[], processes(&run.config), None)?;
     let (exporter, sink) = Exporter::start(settings).map_err(unusable)?;
     let mut sink = Redacting::new(sink, run.config.query.clone());
-    tracing::debug!(destination, "exporting");
-    let followed = follow(&mut live, &mut sink);
+    let status = Arc::new(RunStatus::new(exporter.counters(), exporter.queue()));
+    let server = listen(run, &status)?;
+    status.publish(&live.ledger()?.summary());
+    eprintln!("remora: exporting to {destination}");
+    if let Some(server) = &server {
+        eprintln!("remora: listening on {}", server.address());
+    }
+    let followed = follow(&mut live, &mut sink, server.is_some().then_some(&status));
+    status.stopping();
     // Whatever ended it: what was captured is delivered, and accounted for.
     let ledger = live.finish(&mut sink);
     drop(sink);
@@ -48,12 +64,33 @@ pub(super) fn run(run: &Run) -> Result<u8, Failure> {
 fn follow<P: crate::conn::Processes>(
     live: &mut Live<P>,
     sink: &mut Redacting<crate::export::sink::OtlpSink>,
+    status: Option<&Arc<RunStatus>>,
 ) -> Result<(), Failure> {
+    let mut published = Instant::now();
     while signal::received().is_none() {
         live.step(STEP, sink)?;
         sink.sink.tick();
+        if let Some(status) = status
+            && published.elapsed() >= PUBLISH
+        {
+            published = Instant::now();
+            status.publish(&live.ledger()?.summary());
+        }
     }
     Ok(())
+}
+
+/// Opens a port if one is asked for.
+fn listen(run: &Run, status: &Arc<RunStatus>) -> Result<Option<TelemetryServer>, Failure> {
+    let Some(address) = run.config.listen else {
+        return Ok(None);
+    };
+    TelemetryServer::start(address, status.clone())
+        .map(Some)
+        .map_err(|error| {
+            Failure::new(Exit::Config, format!("cannot listen on {address}: {error}"))
+                .with_fix("choose another address with --listen, or none")
+        })
 }
 
 fn unusable(error: StartError) -> Failure {

@@ -13,6 +13,8 @@ Examples:
   OTEL_EXPORTER_OTLP_ENDPOINT=http://gateway:4318 remora run
   OTEL_EXPORTER_OTLP_ENDPOINT=http://gateway:4317 OTEL_EXPORTER_OTLP_PROTOCOL=grpc remora run
   remora run --config /etc/remora.yaml
+  remora run --export-file spans.jsonl
+  remora run --listen 127.0.0.1:9464
 
 The standard OTEL_EXPORTER_OTLP_*, OTEL_BSP_* and OTEL_RESOURCE_ATTRIBUTES variables are \
 honoured. Own settings are REMORA_* variables, or keys of the same names in the file.";
@@ -23,6 +25,14 @@ honoured. Own settings are REMORA_* variables, or keys of the same names in the 
 pub struct RunArgs {
     #[command(flatten)]
     settings: SettingsArgs,
+
+    /// Append OTLP JSON lines to a file instead of sending spans to a gateway
+    #[arg(long, value_name = "FILE")]
+    export_file: Option<String>,
+
+    /// Serve /healthz, /readyz and /metrics here, such as 127.0.0.1:9464 [default: nowhere]
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
 }
 
 /// What to run.
@@ -40,7 +50,10 @@ impl RunArgs {
     /// # Errors
     /// All mistakes in settings and standard variables.
     pub fn resolve(self, env: &[(String, String)]) -> Result<Run, Failure> {
-        let (config, otel) = self.settings.resolve_with_otel(env)?;
+        let own = [("export_file", self.export_file), ("listen", self.listen)]
+            .into_iter()
+            .filter_map(|(key, value)| Some((key, value?)));
+        let (config, otel) = self.settings.resolve_with_otel(own, env)?;
         Ok(Run { config, otel })
     }
 }

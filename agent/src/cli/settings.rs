@@ -34,15 +34,19 @@ impl SettingsArgs {
             .map_err(|mistakes| config::failure(&mistakes))
     }
 
-    /// The same with the standard variables of OpenTelemetry.
+    /// The same with flags of the command itself, and with the standard variables of
+    /// OpenTelemetry.
     ///
     /// # Errors
     /// All mistakes in both.
     pub fn resolve_with_otel(
         self,
+        own: impl IntoIterator<Item = (&'static str, String)>,
         env: &[(String, String)],
     ) -> Result<(Config, OtelSettings), Failure> {
-        Config::load_with_otel(self.config.as_deref(), &self.flags(), env)
+        let mut flags = self.flags();
+        flags.extend(own);
+        Config::load_with_otel(self.config.as_deref(), &flags, env)
             .map_err(|mistakes| config::failure(&mistakes))
     }
 

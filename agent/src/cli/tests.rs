@@ -207,3 +207,23 @@ fn texts_to_print() {
         }
     }
 }
+
+#[test]
+fn run_takes_where_to_listen_and_a_file_to_export_to() {
+    let run = |args: &str, env: &[(String, String)]| match read_in(args, env) {
+        Ok(Invocation::Run(run)) => (run.config.listen, run.config.export_file),
+        other => panic!("{args}: {other:?}"),
+    };
+    assert_eq!(run("run", &[]), (None, None));
+    let env = [
+        ("REMORA_LISTEN".to_owned(), "127.0.0.1:1".to_owned()),
+        ("REMORA_EXPORT_FILE".to_owned(), "/a".to_owned()),
+    ];
+    let local = |port| Some(std::net::SocketAddr::from(([127, 0, 0, 1], port)));
+    assert_eq!(run("run", &env), (local(1), Some("/a".into())));
+    assert_eq!(
+        run("run --listen 127.0.0.1:2 --export-file /b", &env),
+        (local(2), Some("/b".into()))
+    );
+    assert!(read("run --listen 9464").is_err());
+}

@@ -8,10 +8,12 @@ use serde_norway::Value;
 use super::{Mistake, did_you_mean};
 
 /// Keys of the file. The variable of a key is `REMORA_` and the key in capitals.
-pub const KEYS: [&str; 8] = [
+pub const KEYS: [&str; 10] = [
     "capture_head_bytes",
     "exclude",
+    "export_file",
     "include",
+    "listen",
     "log",
     "max_connections",
     "query_allow",

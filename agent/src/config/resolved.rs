@@ -1,6 +1,7 @@
 //! Settings as the program uses them.
 
-use std::path::Path;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
 use remora_common::config::HEAD_BYTES;
 
@@ -37,6 +38,12 @@ pub struct Config {
     pub service_names: Vec<(String, String)>,
     /// `log`: level of the agent's own log.
     pub log: String,
+    /// `listen`: where `remora run` serves health, readiness and its own metrics; nowhere
+    /// by default.
+    pub listen: Option<SocketAddr>,
+    /// `export_file`: file to which `remora run` appends OTLP JSON lines, instead of
+    /// sending them to a gateway.
+    pub export_file: Option<PathBuf>,
 }
 
 impl Config {
@@ -121,6 +128,8 @@ impl Config {
             query: query(raw.get("query_allow")),
             service_names: service_names(raw.get("service_names"), mistakes),
             log: level(raw.get("log"), mistakes),
+            listen: address(raw.get("listen"), mistakes),
+            export_file: path(raw.get("export_file"), mistakes),
         }
     }
 }
@@ -211,6 +220,27 @@ fn service_names(given: Option<&Given>, mistakes: &mut Vec<Mistake>) -> Vec<(Str
         }
     }
     names
+}
+
+fn address(given: Option<&Given>, mistakes: &mut Vec<Mistake>) -> Option<SocketAddr> {
+    let given = given?;
+    let address = one(given).and_then(|text| {
+        text.parse().map_err(|_| {
+            format!("'{text}' is not an IP address with a port, such as 127.0.0.1:9464")
+        })
+    });
+    address
+        .map_err(|problem| mistakes.push(Mistake::new(&given.origin, problem)))
+        .ok()
+}
+
+fn path(given: Option<&Given>, mistakes: &mut Vec<Mistake>) -> Option<PathBuf> {
+    let given = given?;
+    one(given)
+        .map_err(|problem| mistakes.push(Mistake::new(&given.origin, problem)))
+        .ok()
+        .filter(|path| !path.is_empty())
+        .map(PathBuf::from)
 }
 
 fn level(given: Option<&Given>, mistakes: &mut Vec<Mistake>) -> String {

@@ -41,6 +41,23 @@ pub enum Destination {
     Stdout,
 }
 
+/// For messages: without credentials, query, headers and other settings.
+impl std::fmt::Display for Destination {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Gateway(settings) => {
+                let uri = &settings.endpoint;
+                let authority = uri.authority().map_or("", http::uri::Authority::as_str);
+                let host = authority.rsplit('@').next().unwrap_or_default();
+                let scheme = uri.scheme_str().unwrap_or("http");
+                write!(f, "{scheme}://{host}{}", uri.path())
+            }
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Stdout => f.write_str("standard output"),
+        }
+    }
+}
+
 /// How spans are exported.
 #[derive(Clone, Debug)]
 pub struct ExportSettings {

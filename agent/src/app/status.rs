@@ -1,0 +1,132 @@
+//! What `remora run` tells whoever asks at `--listen`.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::export::counters::ExportCounters;
+use crate::ledger::Summary;
+use crate::queue::Queue;
+use crate::telemetry::metrics::{CaptureCounts, SelfMetrics};
+use crate::telemetry::server::Status;
+use crate::telemetry::usage::Usage;
+
+/// The state of a run. The thread that captures writes it about once a second, the one
+/// that answers reads it: neither waits for the other's work.
+#[derive(Debug)]
+pub(super) struct RunStatus {
+    capturing: AtomicBool,
+    capture: Mutex<Option<CaptureCounts>>,
+    counters: Arc<ExportCounters>,
+    queue: Arc<dyn Queue>,
+}
+
+impl RunStatus {
+    /// Of a run that does not capture yet.
+    pub(super) fn new(counters: Arc<ExportCounters>, queue: Arc<dyn Queue>) -> Self {
+        Self {
+            capturing: AtomicBool::new(false),
+            capture: Mutex::new(None),
+            counters,
+            queue,
+        }
+    }
+
+    /// Capturing works, and this is what came of it so far.
+    pub(super) fn publish(&self, summary: &Summary) {
+        let lost = summary.lost;
+        let counts = CaptureCounts {
+            seen: summary.seen,
+            emitted: summary.emitted,
+            filtered: summary.filtered,
+            lost: vec![
+                ("ring_full", lost.ring_full),
+                ("conn_evicted", lost.conn_evicted),
+                ("decode", lost.decode),
+            ],
+        };
+        *self.capture.lock().unwrap_or_else(PoisonError::into_inner) = Some(counts);
+        self.capturing.store(true, Ordering::Release);
+    }
+
+    /// Capturing has ended.
+    pub(super) fn stopping(&self) {
+        self.capturing.store(false, Ordering::Release);
+    }
+}
+
+impl Status for RunStatus {
+    fn ready(&self) -> Result<(), String> {
+        if self.capturing.load(Ordering::Acquire) {
+            Ok(())
+        } else {
+            Err("not capturing".to_owned())
+        }
+    }
+
+    fn metrics(&self) -> SelfMetrics {
+        let capture = self.capture.lock().unwrap_or_else(PoisonError::into_inner);
+        SelfMetrics {
+            capture: capture.clone(),
+            export: Some((self.counters.snapshot(), self.queue.depth())),
+            usage: Usage::read(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::Lost;
+    use crate::queue::memory::{Bounds, MemoryQueue};
+    use crate::telemetry::server::TelemetryServer;
+    use std::io::{Read, Write};
+    use std::net::{SocketAddr, TcpStream};
+
+    fn get(address: SocketAddr, path: &str) -> String {
+        let mut stream = TcpStream::connect(address).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    #[test]
+    fn is_ready_while_it_captures_and_shows_what_was_published() {
+        let counters = Arc::new(ExportCounters::default());
+        let queue = MemoryQueue::new(Bounds {
+            items: 10,
+            bytes: 1000,
+        });
+        let status = Arc::new(RunStatus::new(Arc::clone(&counters), Arc::new(queue)));
+        let address = "127.0.0.1:0".parse().unwrap();
+        let server = TelemetryServer::start(address, status.clone()).unwrap();
+        let address = server.address();
+        assert!(get(address, "/readyz").starts_with("HTTP/1.1 503 "));
+        assert!(!get(address, "/metrics").contains("remora_requests_seen_total"));
+
+        counters.accept();
+        status.publish(&Summary {
+            seen: 7,
+            emitted: 4,
+            lost: Lost {
+                ring_full: 3,
+                ..Lost::default()
+            },
+            ..Summary::default()
+        });
+        assert!(get(address, "/readyz").starts_with("HTTP/1.1 200 "));
+        let metrics = get(address, "/metrics");
+        for line in [
+            "remora_requests_seen_total 7\n",
+            "remora_requests_emitted_total 4\n",
+            "remora_requests_lost_total{reason=\"ring_full\"} 3\n",
+            "remora_requests_lost_total{reason=\"decode\"} 0\n",
+        ] {
+            assert!(metrics.contains(line), "{line} in {metrics}");
+        }
+
+        status.stopping();
+        assert!(get(address, "/readyz").starts_with("HTTP/1.1 503 "));
+        assert!(get(address, "/healthz").starts_with("HTTP/1.1 200 "));
+    }
+}
