@@ -97,7 +97,8 @@ fn of_path<'a>(requests: &'a [Request], side: Side, path: &str) -> Vec<&'a Reque
 /// curl over a Unix socket.
 fn over_unix_socket(server: &Server) {
     let socket = server.dir.path().join("socket").display().to_string();
-    UnixStream::connect(&socket).unwrap();
+    // Servers open one socket after the other.
+    wait_until("the Unix socket", || UnixStream::connect(&socket).ok());
     let trace = Trace::start(&[]);
     let body = "x".repeat(1234);
     for number in 0..5 {
