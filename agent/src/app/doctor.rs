@@ -3,7 +3,10 @@
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
+use std::time::Instant;
+
 use super::written;
+use crate::capture::{self, Capture, CaptureConfig};
 use crate::cli::doctor::Doctor;
 use crate::exit::{Exit, Failure};
 use crate::output::Format;
@@ -14,6 +17,9 @@ use crate::text::cell::Cell;
 /// Shows the checks. Returns the exit code.
 pub(super) fn run(doctor: &Doctor) -> Result<u8, Failure> {
     let mut checks = preflight::checks(doctor.endpoint.as_deref());
+    if checks.iter().all(|check| check.status != Status::Fail) {
+        checks.push(programs());
+    }
     checks.push(configuration(&doctor.mistakes));
     let text = match doctor.format {
         Format::Json => json(&checks)?,
@@ -28,6 +34,35 @@ pub(super) fn run(doctor: &Doctor) -> Result<u8, Failure> {
         Exit::Done
     };
     Ok(exit.code())
+}
+
+/// Whether this kernel takes the programs, and what they keep in its memory.
+fn programs() -> Check {
+    let (id, title) = ("programs", "kernel programs");
+    let begun = Instant::now();
+    match Capture::load(&CaptureConfig::default()) {
+        Ok(_capture) => {
+            let memory = capture::kernel_memory().unwrap_or(0) >> 20;
+            let millis = begun.elapsed().as_millis();
+            let observed = format!("loaded in {millis} ms; {memory} MiB of kernel memory, no more");
+            Check {
+                id,
+                title,
+                status: Status::Pass,
+                observed,
+                fix: None,
+                lost: None,
+            }
+        }
+        Err(error) => Check {
+            id,
+            title,
+            status: Status::Fail,
+            observed: error.to_string(),
+            fix: Some(error.fix().to_owned()),
+            lost: Some("everything"),
+        },
+    }
 }
 
 /// Whether `remora run` would take its settings.

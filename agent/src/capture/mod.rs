@@ -2,9 +2,11 @@
 
 mod error;
 mod maps;
+mod memory;
 mod rules;
 
 pub use error::CaptureError;
+pub use memory::kernel_memory;
 pub use rules::{Rule, Rules, Verdict};
 
 use std::io;

@@ -399,7 +399,7 @@ fn a_process_about_which_nothing_is_known() {
     let resource = request.resource_spans.remove(0).resource.unwrap();
     let service = &resource.attributes[0];
     assert_eq!(
-        [service.clone()],
+        *std::slice::from_ref(service),
         attributes(vec![("service.name", text("unknown_service"))])[..]
     );
     assert!(
