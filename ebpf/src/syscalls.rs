@@ -14,7 +14,7 @@ use remora_common::record::{close_reason, family, role};
 use crate::advance::{BATCH_LEN, IoVec, MsgHdr, classify};
 use crate::arch::{self, Args};
 use crate::conn::{self, Peek};
-use crate::kernel::{Socket, read, read_user, socket_of};
+use crate::kernel::{Socket, bounded, read, read_user, read_user_bytes, socket_of};
 use crate::maps::{ADVANCE, BLANK_TASK, CONNS, STAGES, TASKS, config, count, offset};
 use crate::state::{RECEIVE, SEND, Task};
 
@@ -86,6 +86,16 @@ pub fn enter(registers: u64, number: u64) -> Option<()> {
     };
     // SAFETY: valid map values.
     unsafe {
+        let request = &raw const (*conn).request;
+        if (*conn).role == role::CLIENT
+            && (*request).phase == phase::START
+            && (*request).carry_len == 0
+        {
+            if let Some((low, _)) = peek(shape, &args, sent) {
+                classify(conn, low);
+                (*conn).sending = (*request).index + 1;
+            }
+        }
         (*task).sk = socket.sk;
         (*task).sending = 1;
         (*task).send_fd = fd;
@@ -100,16 +110,6 @@ pub fn enter(registers: u64, number: u64) -> Option<()> {
         // A file that is sent may have to be read first, whatever the socket says.
         (*task).nonblocking =
             (shape != Shape::Unseen && (flags & O_NONBLOCK != 0 || dont_wait)) as u8;
-        let request = &raw const (*conn).request;
-        if (*conn).role == role::CLIENT
-            && (*request).phase == phase::START
-            && (*request).carry_len == 0
-        {
-            if let Some((low, _)) = peek(shape, &args, sent) {
-                classify(conn, low);
-                (*conn).sending = (*request).index + 1;
-            }
-        }
     }
     None
 }
@@ -133,15 +133,10 @@ fn peek(shape: Shape, args: &Args, limit: u64) -> Option<Peek> {
         return Some((read_user(base)?, len));
     }
     let mut low = 0u64;
-    let mut at = 0;
-    while at < 7 {
-        if at >= len {
-            break;
-        }
-        low |= (read_user::<u8>(base + at)? as u64) << (8 * at);
-        at += 1;
-    }
-    Some((low, len))
+    // SAFETY: at most 7 of the 8 bytes of `low`.
+    let read =
+        unsafe { read_user_bytes((&raw mut low).cast::<u8>(), bounded(len, 7) as u32, base) };
+    read.then_some((low, len))
 }
 
 #[inline(always)]

@@ -63,22 +63,37 @@ pub mod likeness {
         if (first == 0x16 || first == 0x17) && (len == 1 || (low >> 8) & 0xff == 3) {
             return NEVER;
         }
-        let have = if len < 8 { len } else { 8 };
-        let mut at = 0;
-        while at < have {
-            let byte = (low >> (8 * at)) & 0xff;
-            if byte == 0x20 && at >= 2 {
-                return target_like(low, at, len);
-            }
-            // Letters; digits, '-' and '_' after the first.
-            let letter = byte.wrapping_sub(0x41) < 26;
-            let inner = byte == 0x2d || byte == 0x5f;
-            if !(letter || (at > 0 && inner)) {
-                return NEITHER;
-            }
-            at += 1;
+        // Byte by byte, without branches (the verifier would follow each): letters, and
+        // '-' and '_' after the first one, up to the first space.
+        const ONES: u64 = 0x0101_0101_0101_0101;
+        const HIGH: u64 = 0x80 * ONES;
+        let seen = if len < 8 {
+            (1u64 << (8 * len)) - 1
+        } else {
+            u64::MAX
+        };
+        let wide = low | HIGH;
+        let letters = wide.wrapping_sub(0x41 * ONES) & !wide.wrapping_sub(0x5b * ONES);
+        let dashes = wide.wrapping_sub(0x2d * ONES) & !wide.wrapping_sub(0x2e * ONES);
+        let lines = wide.wrapping_sub(0x5f * ONES) & !wide.wrapping_sub(0x60 * ONES);
+        let spaces = wide.wrapping_sub(0x20 * ONES) & !wide.wrapping_sub(0x21 * ONES);
+        let token = (letters | dashes | lines) & !low & HIGH;
+        let spaces = spaces & !low & HIGH & seen;
+        let first_space = spaces & spaces.wrapping_neg();
+        // All bits below the first space's, or all there are.
+        let before = first_space.wrapping_sub(1) & seen;
+        if letters & !low & 0x80 == 0 || !token & HIGH & before & !first_space != 0 {
+            return NEITHER;
         }
-        REQUEST
+        if first_space == 0 {
+            return REQUEST;
+        }
+        let at = (first_space >> 7).wrapping_mul(0x0001_0203_0405_0607) >> 56;
+        if at < 2 {
+            NEITHER
+        } else {
+            target_like(low, at, len)
+        }
     }
 
     /// After the space at `at`: whether a request target follows (RFC 9112, section 3.2):
