@@ -17,7 +17,7 @@ pub enum Scan {
 
 /// Rounds of the scan loop: one per eight bytes and one per line. Heads with more and
 /// shorter lines than this allows in one window are taken up where the scan stopped.
-const ROUNDS: usize = 72;
+const ROUNDS: usize = 112;
 
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGH: u64 = 0x8080_8080_8080_8080;

@@ -355,13 +355,13 @@ impl Stream {
                 if self.response != 0 {
                     let digit = |shift: u32| ((high >> shift) & 0xff).wrapping_sub(0x30);
                     let (hundreds, tens, ones) = (digit(8), digit(16), digit(24));
-                    let like = likeness::of(low, 8) == likeness::RESPONSE;
+                    let like = low & 0x00ff_ffff_ffff_ffff == u64::from_le_bytes(*b"HTTP/1.\0");
                     if !like || hundreds > 9 || tens > 9 || ones > 9 {
                         return Event::Bad;
                     }
                     self.status = (hundreds * 100 + tens * 10 + ones) as u16;
                     self.phase = phase::HEAD;
-                } else if likeness::of(low, 8) != likeness::REQUEST {
+                } else if (low & 0xff).wrapping_sub(0x41) > 25 {
                     return Event::Bad;
                 }
             }
