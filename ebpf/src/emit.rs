@@ -10,7 +10,7 @@ use remora_common::record::{
 };
 
 use crate::kernel::{bounded, read};
-use crate::maps::{PROCESSES, RECORDS, config, count, offset};
+use crate::maps::{PROCESSES, RECORDS, WOKEN, config, count, offset};
 use crate::state::{Conn, Task};
 
 const NO_WAKEUP: u64 = 1;
@@ -20,15 +20,27 @@ const AVAILABLE: u64 = 0;
 /// Response heads are not interpreted beyond the status line.
 const RESPONSE_HEAD_BYTES: u32 = 64;
 
-/// The agent polls on its own; it is woken early only when much is waiting. A wake-up
-/// costs the traced thread more than the record does.
+/// Least time between two early wake-ups, ns.
+const WAKEUP_INTERVAL: u64 = 2_000_000;
+
+/// The agent polls on its own; it is woken early only when much is waiting, and not for
+/// every record then: a wake-up costs the traced thread more than the record does.
 #[inline(always)]
-fn wakeup() -> u64 {
-    if RECORDS.query(AVAILABLE) > config!(wakeup_bytes) as u64 {
-        FORCE_WAKEUP
-    } else {
-        NO_WAKEUP
+fn wakeup(now: u64) -> u64 {
+    if RECORDS.query(AVAILABLE) <= config!(wakeup_bytes) as u64 {
+        return NO_WAKEUP;
     }
+    let Some(woken) = WOKEN.get_ptr_mut(0) else {
+        return NO_WAKEUP;
+    };
+    // SAFETY: a valid map value. Two CPUs may both wake the agent; that does no harm.
+    unsafe {
+        if now.wrapping_sub(woken.read_volatile()) < WAKEUP_INTERVAL {
+            return NO_WAKEUP;
+        }
+        woken.write_volatile(now);
+    }
+    FORCE_WAKEUP
 }
 
 #[inline(always)]
@@ -108,7 +120,7 @@ pub unsafe fn message(task: *mut Task, conn: *mut Conn, stream: *mut Stream, end
             side: !request as u8,
             skip: if fresh == 0 { 0 } else { skip as u8 },
         };
-        if !output(bytes_of(task, size as usize), wakeup()) {
+        if !output(bytes_of(task, size as usize), wakeup((*task).last)) {
             return false;
         }
         (*stream).captured += fresh;
@@ -206,7 +218,7 @@ pub unsafe fn announce(conn: *mut Conn, sk: u64, tgid: u32, tid: u32) -> bool {
         base.header = Header::new(Kind::CONN, size);
         (&raw mut (*out.as_mut_ptr()).conn).write(base);
         if size as usize > size_of::<ConnWithPath>()
-            || !output(bytes_of(out.as_ptr(), size as usize), wakeup())
+            || !output(bytes_of(out.as_ptr(), size as usize), wakeup((*conn).time))
         {
             return false;
         }
@@ -261,7 +273,7 @@ pub fn process_exit(tgid: u32, exec: bool) {
     // SAFETY: `out` is a whole record.
     output(
         unsafe { bytes_of(&out, size_of::<ProcessExit>()) },
-        wakeup(),
+        wakeup(out.time),
     );
 }
 
@@ -271,7 +283,7 @@ pub fn close(out: &record::Close) -> bool {
     // SAFETY: `out` is a whole record.
     output(
         unsafe { bytes_of(out, size_of::<record::Close>()) },
-        wakeup(),
+        wakeup(out.time),
     )
 }
 

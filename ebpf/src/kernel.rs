@@ -87,11 +87,11 @@ pub fn socket_of(fd: u64) -> Option<Socket> {
     let task = unsafe { bpf_get_current_task() };
     let files: u64 = read(task, offset!(task_files))?;
     let table: u64 = read(files, offset!(files_fdt))?;
-    let max: u32 = read(table, offset!(fdt_max_fds))?;
-    if fd >= max {
+    // The size and the array lie side by side (the loader checks that): one read less.
+    let [max, array]: [u64; 2] = read(table, offset!(fdt_max_fds))?;
+    if fd as u64 >= max & 0xffff_ffff {
         return None;
     }
-    let array: u64 = read(table, offset!(fdt_fd))?;
     let file: u64 = read(array, fd as usize * 8)?;
     if file == 0 {
         return None;

@@ -12,6 +12,10 @@ use crate::state::{Conn, Other, Task};
 #[map]
 pub static RECORDS: RingBuf = RingBuf::with_byte_size(16 << 20, 0);
 
+/// When the agent was woken early last, ns.
+#[map]
+pub static WOKEN: Array<u64> = Array::with_max_entries(1, 0);
+
 /// Connections that carry HTTP/1. Not LRU: what is evicted must be counted.
 #[map]
 pub static CONNS: HashMap<u64, Conn> = HashMap::with_max_entries(16384, 0);

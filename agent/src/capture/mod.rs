@@ -367,6 +367,11 @@ fn kernel_offsets() -> Result<Offsets, CaptureError> {
         .filter(|m| !OPTIONAL.contains(&(m.structure, m.member)))
         .map(|m| format!("{}.{}", m.structure, m.member))
         .collect();
+    if offsets.fdt_fd != offsets.fdt_max_fds + 8 {
+        // So it has been since descriptor tables exist; the programs read both at once.
+        let what = "`fdtable` is not laid out as the programs read it".to_owned();
+        return Err(CaptureError::BadBtf { what });
+    }
     if missing.is_empty() {
         Ok(offsets)
     } else {
