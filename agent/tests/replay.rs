@@ -3,6 +3,8 @@
 //! `agent/demo/demo.rec` was recorded from `remora demo`, whose clients said that they made
 //! 157 requests and its shop 109 more: 266 requests, each with two sides.
 
+#![allow(clippy::expect_used, reason = "a test that cannot go on says why")]
+
 use std::process::Command;
 
 const RECORDING: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/demo/demo.rec");
