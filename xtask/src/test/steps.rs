@@ -54,7 +54,7 @@ pub(super) const STEPS: [Step; 13] = [
     },
     Step {
         name: "rebuild-ebpf",
-        about: "the kernel object comes out the same",
+        about: "the kernel object builds from its sources",
         run: rebuild_ebpf,
     },
     Step {
