@@ -17,10 +17,15 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use remora::config::otel::OtelSettings;
-use remora::exchange::Sink;
+use remora::config::spool::SpoolSettings;
+use remora::discovery::host::HostInfo;
+use remora::exchange::{Exchange, Sink};
 use remora::export::exporter::{ExportSettings, Exporter};
 use remora::export::otlp::Encoder;
-use remora::export::resource::HostInfo;
+use remora::export::resource::HostResource;
+use remora::queue::spool::body::pack;
+use remora::queue::spool::disk::OsDisk;
+use remora::queue::spool::{Limits, Next, Spool};
 use remora::span::attrs::SpanOptions;
 use sample::{Sample, client, process, server};
 
@@ -49,7 +54,7 @@ fn encode(criterion: &mut Criterion) {
         ("eight processes, both sides", samples()),
     ] {
         let exchanges: Vec<_> = samples.iter().map(Sample::exchange).collect();
-        let mut encoder = Encoder::new(SpanOptions::default(), HostInfo::read(vec![]));
+        let mut encoder = Encoder::new(SpanOptions::default(), host());
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
                 for exchange in exchanges.iter().cycle().take(BATCH) {
@@ -75,26 +80,41 @@ fn send(criterion: &mut Criterion) {
         let exchanges: Vec<_> = samples.iter().map(Sample::exchange).collect();
         group.throughput(Throughput::Elements(1));
         group.bench_function(format!("http/protobuf, {compression}"), |bencher| {
-            bencher.iter_custom(|spans| {
-                let (exporter, mut sink) = Exporter::start(settings(address, compression)).unwrap();
-                let queue = exporter.queue();
-                let begin = Instant::now();
-                for (number, exchange) in (0..spans).zip(exchanges.iter().cycle()) {
-                    sink.exchange(exchange);
-                    if number % 4096 == 0 {
-                        while queue.depth().bytes > 8 << 20 {
-                            std::thread::sleep(Duration::from_micros(200));
-                        }
-                    }
-                }
-                drop(sink);
-                let snapshot = exporter.shutdown(Duration::from_secs(60));
-                assert_eq!(snapshot.delivered, spans, "{snapshot:?}");
-                begin.elapsed()
-            });
+            bencher.iter_custom(|spans| through(settings(address, compression), &exchanges, spans));
         });
     }
     group.finish();
+}
+
+fn host() -> HostResource {
+    HostResource {
+        host: HostInfo::read(),
+        attributes: vec![],
+    }
+}
+
+/// Sends so many spans, and how long that takes.
+fn through(settings: ExportSettings, exchanges: &[Exchange<'_>], spans: u64) -> Duration {
+    let (exporter, mut sink) = Exporter::start(settings).unwrap();
+    let queue = exporter.queue();
+    let counters = exporter.counters();
+    let begin = Instant::now();
+    for (number, exchange) in (0..spans).zip(exchanges.iter().cycle()) {
+        sink.exchange(exchange);
+        if number % 4096 == 0 {
+            while queue.depth().bytes > 12 << 20 {
+                std::thread::sleep(Duration::from_micros(200));
+            }
+        }
+    }
+    drop(sink);
+    while counters.snapshot().queued > 0 {
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    let elapsed = begin.elapsed();
+    let snapshot = exporter.shutdown(Duration::from_secs(60));
+    assert_eq!(snapshot.delivered, spans, "{snapshot:?}");
+    elapsed
 }
 
 fn settings(address: SocketAddr, compression: &str) -> ExportSettings {
@@ -149,5 +169,100 @@ fn serve(mut stream: TcpStream) -> Option<()> {
     }
 }
 
-criterion_group!(benches, encode, send);
+/// Appending to the spool, reading back, and everything through the disk to the gateway.
+fn spool(criterion: &mut Criterion) {
+    let samples = samples();
+    let exchanges: Vec<_> = samples.iter().map(Sample::exchange).collect();
+    let mut encoder = Encoder::new(SpanOptions::default(), host());
+    let exchanges = varied(&exchanges);
+    exchanges.iter().for_each(|exchange| encoder.push(exchange));
+    let batch = encoder.seal().unwrap();
+    let mut group = criterion.benchmark_group("spool");
+    group.throughput(Throughput::Elements(BATCH as u64));
+    for (name, compress) in [("plain", false), ("zstd", true)] {
+        let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let disk = OsDisk::open(dir.path()).unwrap();
+        let limits = Limits::new(256 << 20, compress);
+        let mut spool = Spool::open(Box::new(disk), limits, 1).unwrap();
+        group.bench_function(format!("append, {name}"), |bencher| {
+            bencher.iter(|| spool.append(black_box(&batch), false).unwrap());
+        });
+        group.bench_function(format!("append, read and settle, {name}"), |bencher| {
+            bencher.iter(|| {
+                spool.append(black_box(&batch), false).unwrap();
+                if let Next::Record(record) = spool.read_next(usize::MAX) {
+                    spool.settle(record.seq);
+                }
+            });
+        });
+    }
+    group
+        .sample_size(10)
+        .measurement_time(Duration::from_secs(5));
+    group.throughput(Throughput::Elements(1));
+    let address = sink_server();
+    for (name, compress) in [("plain", false), ("zstd", true)] {
+        group.bench_function(format!("encode, spool and send, {name}"), |bencher| {
+            bencher.iter_custom(|spans| {
+                let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+                let mut settings = settings(address, "none");
+                settings.spool = Some(SpoolSettings {
+                    bytes: 1 << 30,
+                    // Nothing is sent that is not on disk.
+                    sync: Duration::ZERO,
+                    drain_bytes: 1 << 40,
+                    compress,
+                    ..SpoolSettings::new(dir.path().into())
+                });
+                through(settings, &exchanges, spans)
+            });
+        });
+    }
+    group.finish();
+}
+
+/// A batch of exchanges with ids and times of their own, as these do not compress.
+fn varied<'a>(exchanges: &[Exchange<'a>]) -> Vec<Exchange<'a>> {
+    let numbered = (1u64..).zip(exchanges.iter().cycle()).take(BATCH);
+    let vary = |(number, exchange): (u64, &Exchange<'a>)| {
+        let mut exchange = exchange.clone();
+        exchange.trace.trace_id = u128::from(number)
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835)
+            .to_be_bytes();
+        exchange.trace.span_id = number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes();
+        exchange.start_unix_ns += number.wrapping_mul(0x9e37_79b9) % 1_000_000_000;
+        exchange
+    };
+    numbered.map(vary).collect()
+}
+
+/// What compressing a batch costs, and what is left of it.
+fn compression(criterion: &mut Criterion) {
+    let samples = samples();
+    let exchanges: Vec<_> = samples.iter().map(Sample::exchange).collect();
+    let mut encoder = Encoder::new(SpanOptions::default(), host());
+    varied(&exchanges)
+        .iter()
+        .for_each(|exchange| encoder.push(exchange));
+    let body = encoder.seal().unwrap().body;
+    let mut group = criterion.benchmark_group("compression");
+    group.throughput(Throughput::Elements(BATCH as u64));
+    let gzip = remora::export::gzip::compress(&body).unwrap().len();
+    let zstd = pack(&body, true).1.len();
+    println!(
+        "{} bytes a span; gzip {}, zstd {}",
+        body.len() / BATCH,
+        gzip / BATCH,
+        zstd / BATCH
+    );
+    group.bench_function("gzip", |bencher| {
+        bencher.iter(|| remora::export::gzip::compress(black_box(&body)));
+    });
+    group.bench_function("zstd", |bencher| {
+        bencher.iter(|| pack(black_box(&body), true).1.len());
+    });
+    group.finish();
+}
+
+criterion_group!(benches, encode, send, spool, compression);
 criterion_main!(benches);

@@ -1,20 +1,27 @@
 //! Records per second through the pairing stage, decoding and head parsing included.
-//! The sink looks at every exchange, but writes nothing.
+//! The sink looks at every exchange, but writes nothing; at the end of the chain from a
+//! recording it encodes OTLP.
 #![allow(
     missing_docs,
     reason = "criterion's macros make undocumented functions"
 )]
 
+#[path = "../tests/support/frames.rs"]
+mod frames;
 #[path = "../tests/support/stream.rs"]
 mod stream;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use remora::clock::Offset;
+use remora::config::otel::DEFAULT_BATCH_SPANS;
 use remora::conn::{Limits, Pipeline, Processes, from_record};
 use remora::exchange::{Exchange, ProcessInfo, Sink};
+use remora::export::otlp::Encoder;
+use remora::export::resource::HostResource;
 use remora::proto::http1::Request;
-use remora::recording::{Header, Recorder, Recording};
+use remora::recording::{Error, Frame, Header, Recorder, Recording};
 use remora::replay::Replay;
+use remora::span::attrs::SpanOptions;
 use remora::span::ids::Seed;
 use remora_common::record;
 use std::hint::black_box;
@@ -67,37 +74,93 @@ fn pairing(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// A recording in memory: frames, checksums and pairing.
-fn replay(criterion: &mut Criterion) {
-    let (seed, clock, host) = (Seed([1, 2]), Offset(0), Default::default());
+/// Unary calls: two records each, request and response.
+fn calls(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("calls");
+    for conns in [1, 100] {
+        let per_conn = (100_000 / conns) as u32;
+        let records = frames::unary_calls(conns, per_conn);
+        group.throughput(Throughput::Elements(conns * u64::from(per_conn)));
+        group.bench_function(BenchmarkId::new("unary", conns), |bencher| {
+            bencher.iter_batched(
+                || Pipeline::new(Limits::default(), Seed([1, 2]), Offset(0), FromRecord),
+                |mut pipeline| {
+                    for record in &records {
+                        pipeline.record(record, &mut Look);
+                    }
+                    pipeline
+                },
+                BatchSize::PerIteration,
+            );
+        });
+    }
+    group.finish();
+}
+
+/// Encodes spans in batches as `remora run` does, and throws the batches away.
+struct Encode(Encoder);
+
+impl Sink for Encode {
+    fn exchange(&mut self, exchange: &Exchange<'_>) {
+        self.0.push(exchange);
+        if self.0.len() == DEFAULT_BATCH_SPANS {
+            black_box(self.0.seal());
+        }
+    }
+}
+
+/// Records as a recording in memory.
+fn recorded(records: &[Vec<u8>]) -> Result<Vec<u8>, Error> {
     let header = Header {
         agent: String::new(),
-        seed,
-        clock,
-        host,
+        seed: Seed([1, 2]),
+        clock: Offset(0),
+        host: Default::default(),
     };
-    let records = stream::keep_alive(100, 2_000);
-    let path = Path::new("bench");
-    let Ok(mut recorder) = Recorder::new(Vec::new(), path, &header) else {
-        return;
-    };
-    for record in &records {
-        let _ = recorder.record(record, None);
+    let mut recorder = Recorder::new(Vec::new(), Path::new("bench"), &header)?;
+    for record in records {
+        recorder.record(record, None)?;
     }
-    let Ok(file) = recorder.finish(&Default::default()) else {
-        return;
-    };
-    let mut group = criterion.benchmark_group("replay");
-    group.throughput(Throughput::Elements(records.len() as u64));
-    group.bench_function("keep_alive/100", |bencher| {
-        bencher.iter(|| {
-            let recording = Recording::new(&file[..], path).ok()?;
-            Replay::new(recording, Limits::default())
-                .run(&mut Look)
-                .ok()
+    recorder.finish(&Default::default())
+}
+
+/// Replays a recording into `sink`.
+fn run(file: &[u8], sink: &mut impl Sink) -> Result<(), Error> {
+    let recording = Recording::new(file, Path::new("bench"))?;
+    Replay::new(recording, Limits::default()).run(sink)
+}
+
+/// Records in a recording.
+fn records(file: &[u8]) -> Result<u64, Error> {
+    let mut recording = Recording::new(file, Path::new("bench"))?;
+    let mut records = 0;
+    while let Some(frame) = recording.next_frame()? {
+        records += u64::from(matches!(frame, Frame::Record(_)));
+    }
+    Ok(records)
+}
+
+/// A recording in memory: frames, checksums and pairing; and the same with every exchange
+/// encoded as a span in a sealed OTLP request.
+fn replay(criterion: &mut Criterion) {
+    let keep_alive = recorded(&stream::keep_alive(100, 2_000));
+    let demo = include_bytes!("../demo/demo.rec").to_vec();
+    for (name, file) in [("keep_alive/100", keep_alive), ("demo", Ok(demo))] {
+        let counted = file.and_then(|file| Ok((records(&file)?, file)));
+        let (records, file) = match counted {
+            Ok(counted) => counted,
+            Err(error) => return eprintln!("{name}: {error}"),
+        };
+        let mut group = criterion.benchmark_group("replay");
+        group.throughput(Throughput::Elements(records));
+        group.bench_function(name, |bencher| bencher.iter(|| run(&file, &mut Look)));
+        group.bench_function(BenchmarkId::new("to OTLP", name), |bencher| {
+            let encoder = Encoder::new(SpanOptions::default(), HostResource::default());
+            let mut sink = Encode(encoder);
+            bencher.iter(|| run(&file, &mut sink));
         });
-    });
-    group.finish();
+        group.finish();
+    }
 }
 
 fn heads(criterion: &mut Criterion) {
@@ -114,6 +177,6 @@ fn heads(criterion: &mut Criterion) {
 criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(20);
-    targets = pairing, replay, heads
+    targets = pairing, calls, replay, heads
 }
 criterion_main!(benches);

@@ -34,6 +34,8 @@ pub struct Exchange<'a> {
     pub route: Option<&'a str>,
     /// Status code of the final response.
     pub status: Option<u16>,
+    /// What is known of the call, if it is one.
+    pub rpc: Option<Rpc<'a>>,
     /// Bytes of request body, transfer coding removed.
     pub request_body_bytes: Option<u64>,
     /// Bytes of response body, transfer coding removed.
@@ -42,6 +44,12 @@ pub struct Exchange<'a> {
     pub process: &'a ProcessInfo,
     /// Thread that received (server) or sent (client) the request.
     pub tid: u32,
+    /// Index of the request on its connection; of HTTP/2, the stream's identifier.
+    pub request: u32,
+    /// Whether one thread received the whole request and sent the whole response, so that
+    /// what it did in between is known to be this exchange's. Never known of HTTP/2, whose
+    /// connections carry many requests at a time.
+    pub one_thread: bool,
     /// The connection.
     pub conn: &'a ConnInfo,
     /// Ids.
@@ -50,6 +58,22 @@ pub struct Exchange<'a> {
     pub error: Option<&'a str>,
     /// What is not known, and why.
     pub incomplete: Incomplete,
+}
+
+/// A gRPC call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rpc<'a> {
+    /// Full method name: `package.Service/Method`, the path without its first slash;
+    /// empty if the path is not known.
+    pub method: &'a str,
+    /// `grpc-status` (0 to 16) from the trailers, if it was seen.
+    pub status: Option<u32>,
+    /// `grpc-message` from the trailers, percent-decoded.
+    pub message: Option<&'a str>,
+    /// Messages that the client sent.
+    pub request_messages: u64,
+    /// Messages that the server sent.
+    pub response_messages: u64,
 }
 
 /// Which end of the connection the process is.
@@ -68,6 +92,10 @@ pub enum Protocol {
     Http10,
     /// HTTP/1.1 (RFC 9112).
     Http11,
+    /// HTTP/2 (RFC 9113).
+    Http2,
+    /// gRPC over HTTP/2: [`Exchange::rpc`] is present.
+    Grpc,
 }
 
 /// A process that speaks HTTP, resolved once and shared by its exchanges.
@@ -151,14 +179,18 @@ impl Incomplete {
     pub const REQUEST_INCOMPLETE: Self = Self(1 << 4);
     /// Malformed bytes or unreadable memory: sizes are lower bounds.
     pub const FRAMING_LOST: Self = Self(1 << 5);
+    /// Header names or values refer to entries of the compression table that were made
+    /// before the connection was joined, or in records that were lost.
+    pub const HPACK_TABLE_UNKNOWN: Self = Self(1 << 6);
 
-    const NAMES: [(Self, &'static str); 6] = [
+    const NAMES: [(Self, &'static str); 7] = [
         (Self::HEAD_TRUNCATED, "head_truncated"),
         (Self::JOINED_MIDSTREAM, "joined_midstream"),
         (Self::RESPONSE_NOT_SEEN, "response_not_seen"),
         (Self::RESPONSE_INCOMPLETE, "response_incomplete"),
         (Self::REQUEST_INCOMPLETE, "request_incomplete"),
         (Self::FRAMING_LOST, "framing_lost"),
+        (Self::HPACK_TABLE_UNKNOWN, "hpack_table_unknown"),
     ];
 
     /// Adds the reasons in `other`.

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::exchange::{
-    ConnInfo, Endpoint, Exchange, Incomplete, ProcessInfo, Protocol, Side, TraceContext,
+    ConnInfo, Endpoint, Exchange, Incomplete, ProcessInfo, Protocol, Rpc, Side, TraceContext,
 };
 
 /// 2026-01-02T03:04:05.123456789Z.
@@ -82,10 +82,13 @@ pub(crate) fn ok<'a>(process: &'a ProcessInfo, conn: &'a ConnInfo) -> Exchange<'
         user_agent: Some("curl/7.88.1"),
         route: Some("/users/{id}"),
         status: Some(200),
+        rpc: None,
         request_body_bytes: Some(0),
         response_body_bytes: Some(512),
         process,
         tid: 4243,
+        request: 0,
+        one_thread: true,
         conn,
         trace: TraceContext {
             trace_id: 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736u128.to_be_bytes(),
@@ -96,6 +99,27 @@ pub(crate) fn ok<'a>(process: &'a ProcessInfo, conn: &'a ConnInfo) -> Exchange<'
         },
         error: None,
         incomplete: Incomplete::NONE,
+    }
+}
+
+/// A call that failed.
+pub(crate) fn call<'a>(process: &'a ProcessInfo, conn: &'a ConnInfo) -> Exchange<'a> {
+    Exchange {
+        protocol: Protocol::Grpc,
+        method: Some("POST"),
+        path: Some("/shop.v1.Orders/Get"),
+        query: None,
+        user_agent: Some("grpc-go/1.60.0"),
+        route: None,
+        rpc: Some(Rpc {
+            method: "shop.v1.Orders/Get",
+            status: Some(14),
+            message: Some("stock is down"),
+            request_messages: 1,
+            response_messages: 0,
+        }),
+        error: Some("UNAVAILABLE"),
+        ..ok(process, conn)
     }
 }
 
@@ -115,6 +139,7 @@ pub(crate) fn unanswered<'a>(process: &'a ProcessInfo, conn: &'a ConnInfo) -> Ex
         user_agent: None,
         route: None,
         status: None,
+        rpc: None,
         request_body_bytes: Some(50_000_000),
         response_body_bytes: None,
         trace: TraceContext {

@@ -23,6 +23,18 @@ pub struct Ledger {
     pub evicted: u64,
     /// Responses whose request was under way before the agent came: no exchanges.
     pub orphans: u64,
+    /// Streams of HTTP/2 that were resolved here, one way or another. The kernel
+    /// programs count only those whose beginning they could not hand on.
+    pub streams: u64,
+    /// Streams whose end was in a record for which the ring buffer had no room.
+    pub ring_full: u64,
+    /// Responses of streams whose request was sent before the agent came.
+    pub orphaned_streams: u64,
+    /// Streams under way.
+    pub streams_in_flight: u64,
+    /// Those of them that the kernel programs have counted as finished, as HTTP/1
+    /// requests that changed the protocol.
+    pub upgrades_in_flight: u64,
 }
 
 /// Requests lost, by reason.
@@ -69,18 +81,23 @@ impl Ledger {
         let emitted = self.exchanges.saturating_sub(self.filtered);
         let of = |counter: Counter| self.kernel.map(|kernel| kernel[counter as usize]);
         let lost = Lost {
-            ring_full: of(Counter::RingFull).unwrap_or(0),
+            ring_full: of(Counter::RingFull).unwrap_or(0) + self.ring_full,
             conn_evicted: of(Counter::ConnEvicted).unwrap_or(0) + self.evicted,
             decode: self.decode,
         };
-        let seen = of(Counter::Finished).unwrap_or(emitted + self.filtered + lost.total());
+        let finished = of(Counter::Finished);
+        let seen = match finished {
+            Some(finished) => (finished + self.streams).saturating_sub(self.upgrades_in_flight),
+            None => emitted + self.filtered + lost.total(),
+        };
+        let begun = of(Counter::Started).unwrap_or(0);
         Summary {
             seen,
             emitted,
             filtered: self.filtered,
             lost,
-            in_flight: of(Counter::Started).map_or(0, |started| started.saturating_sub(seen)),
-            orphans: of(Counter::Orphans).unwrap_or(self.orphans),
+            in_flight: begun.saturating_sub(finished.unwrap_or(0)) + self.streams_in_flight,
+            orphans: of(Counter::Orphans).unwrap_or(self.orphans) + self.orphaned_streams,
         }
     }
 }
@@ -120,6 +137,7 @@ mod tests {
             decode: 3,
             evicted: 1,
             orphans: 4,
+            ..Ledger::default()
         };
         let summary = ledger.summary();
         assert!(summary.balanced());

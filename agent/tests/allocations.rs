@@ -1,8 +1,13 @@
 //! The path of a record to a sink allocates nothing once it is warm.
 
+#[path = "support/allocations.rs"]
+mod allocations;
+#[path = "support/frames.rs"]
+mod frames;
 #[path = "support/stream.rs"]
 mod stream;
 
+use allocations::allocations;
 use remora::clock::Offset;
 use remora::conn::{Limits, Pipeline, Processes, from_record};
 use remora::exchange::{Exchange, ProcessInfo, Sink};
@@ -15,45 +20,7 @@ use remora::output::screen::Screen;
 use remora::output::table::Table;
 use remora::span::ids::Seed;
 use remora_common::record;
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use stream::{END, GET, HEAD_END, OK, Part, START};
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-/// The system's allocator, counting what each thread asks of it.
-struct Counting;
-
-fn count() {
-    // A thread that is ending has no counter any more, and nobody reads it.
-    let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
-}
-
-// SAFETY: every call is handed to `System` as it is; counting touches only a
-// thread-local integer without destructor, which does not allocate.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
-        // SAFETY: the caller's promises are those that `System` asks for.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: `pointer` came from `System` with this layout.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count();
-        // SAFETY: as above.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 #[derive(Default)]
 struct Count(u64);
@@ -80,12 +47,12 @@ fn measure(mut round: impl FnMut(u32) -> Vec<Vec<u8>>) -> (u64, u64) {
     let mut measured = (0, 0);
     for number in 0..400 {
         let records = round(number);
-        let before = (ALLOCATIONS.get(), sink.0);
+        let before = (allocations(), sink.0);
         for record in &records {
             pipeline.record(record, &mut sink);
         }
         if number >= 200 {
-            measured.0 += ALLOCATIONS.get() - before.0;
+            measured.0 += allocations() - before.0;
             measured.1 += sink.0 - before.1;
         }
     }
@@ -95,9 +62,9 @@ fn measure(mut round: impl FnMut(u32) -> Vec<Vec<u8>>) -> (u64, u64) {
 
 #[test]
 fn the_counter_counts() {
-    let before = ALLOCATIONS.get();
+    let before = allocations();
     drop(std::hint::black_box(vec![1u8; 100]));
-    assert_eq!(ALLOCATIONS.get() - before, 1);
+    assert_eq!(allocations() - before, 1);
 }
 
 #[test]
@@ -150,6 +117,43 @@ fn short_connections_pipelines_split_heads_and_aborts_allocate_nothing() {
     assert_eq!(measured, (0, 200 * 50 * 2));
 }
 
+#[test]
+fn calls_on_warm_connections_allocate_nothing() {
+    let records = frames::unary_calls(20, 400);
+    let (opening, calls) = records.split_at(20);
+    let mut rounds = calls.chunks(2 * 20);
+    let measured = measure(|number| {
+        let mut records = if number == 0 {
+            opening.to_vec()
+        } else {
+            vec![]
+        };
+        records.extend(rounds.next().unwrap_or_default().iter().cloned());
+        records
+    });
+    assert_eq!(measured, (0, 200 * 20));
+}
+
+#[test]
+fn short_connections_of_calls_allocate_nothing() {
+    let measured = measure(|number| {
+        let mut records = vec![];
+        for conn in u64::from(number) * 20..u64::from(number + 1) * 20 {
+            let mut wire = frames::Wire::new(conn);
+            records.push(wire.conn(record::role::SERVER, false));
+            let call = frames::literals(0x40, frames::CALL);
+            let [one, two] = frames::Entry::block(1, &call).opens().ends().split(30);
+            records.push(wire.client(1_000, &[one]));
+            records.push(wire.client(1_100, &[two]));
+            let answer = [frames::ANSWER, frames::TRAILERS].concat();
+            records.push(wire.server(2_000, &[frames::Entry::headers(1, &answer).ends()]));
+            records.push(stream::close(conn, 0, 0));
+        }
+        records
+    });
+    assert_eq!(measured, (0, 200 * 20));
+}
+
 /// What a user may ask for at once.
 struct Outputs {
     filter: Filter,
@@ -193,17 +197,17 @@ fn filters_and_outputs_allocate_nothing() {
     let mut pipeline = Pipeline::new(Limits::default(), Seed([1, 2]), Offset(0), FromRecord);
     pipeline.record(&stream::process(42, "nginx"), &mut outputs);
     pipeline.record(&stream::server(1), &mut outputs);
-    let mut allocations = 0;
+    let mut asked = 0;
     for index in 0..4_000 {
         let request = stream::message(1, index, Part::request(request));
         let response = stream::message(1, index, Part::response(OK));
-        let before = ALLOCATIONS.get();
+        let before = allocations();
         pipeline.record(&request, &mut outputs);
         pipeline.record(&response, &mut outputs);
         if index >= 2_000 {
-            allocations += ALLOCATIONS.get() - before;
+            asked += allocations() - before;
         }
     }
     outputs.table.flush().unwrap();
-    assert_eq!((allocations, outputs.passed), (0, 4_000));
+    assert_eq!((asked, outputs.passed), (0, 4_000));
 }

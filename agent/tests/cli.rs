@@ -9,6 +9,8 @@
 mod demo_processes;
 #[path = "cli/replay.rs"]
 mod replay;
+#[path = "cli/spool.rs"]
+mod spool;
 #[path = "support/stream.rs"]
 mod stream;
 #[path = "cli/usage.rs"]

@@ -6,51 +6,16 @@
     reason = "a test panics when something is wrong"
 )]
 
+#[path = "support/allocations.rs"]
+mod allocations;
 #[path = "export/sample.rs"]
 mod sample;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
+use allocations::allocations;
 use remora::export::otlp::Encoder;
-use remora::export::resource::HostInfo;
+use remora::export::resource::HostResource;
 use remora::span::attrs::SpanOptions;
 use sample::{Sample, client, process, server};
-
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
-}
-
-fn count() {
-    // The thread may be ending; its allocations are of no interest then.
-    let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
-}
-
-// SAFETY: every call is passed on to the system's allocator as it is; counting does not
-// allocate, because the thread-local is const-initialised and needs no destructor.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
-        // SAFETY: the caller keeps the contract of `alloc`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: `pointer` came from `System` with this layout.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count();
-        // SAFETY: `pointer` came from `System` with this layout.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 #[test]
 fn steady_state() {
@@ -68,15 +33,15 @@ fn steady_state() {
     samples[7].incomplete = remora::exchange::Incomplete::HEAD_TRUNCATED;
     let exchanges: Vec<_> = samples.iter().map(Sample::exchange).collect();
 
-    let mut encoder = Encoder::new(SpanOptions::default(), HostInfo::default());
+    let mut encoder = Encoder::new(SpanOptions::default(), HostResource::default());
     let batch = |encoder: &mut Encoder| {
-        let before = ALLOCATIONS.get();
+        let before = allocations();
         for exchange in exchanges.iter().cycle().take(4096) {
             encoder.push(exchange);
         }
-        let pushing = ALLOCATIONS.get() - before;
+        let pushing = allocations() - before;
         let batch = encoder.seal();
-        let sealing = ALLOCATIONS.get() - before - pushing;
+        let sealing = allocations() - before - pushing;
         assert_eq!(batch.map(|batch| batch.items), Some(4096));
         (pushing, sealing)
     };

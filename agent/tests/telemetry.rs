@@ -36,6 +36,7 @@ impl Status for Agent {
         SelfMetrics {
             capture: Some(capture),
             export: None,
+            sampling: None,
             usage: Usage::read(),
         }
     }

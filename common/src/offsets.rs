@@ -48,6 +48,8 @@ offsets! {
     fdt_fd = "fdtable"."fd",
     /// Inode of a file.
     file_inode = "file"."f_inode",
+    /// Operations of a file.
+    file_op = "file"."f_op",
     /// The socket behind a socket's file.
     file_private = "file"."private_data",
     /// `O_NONBLOCK` and other open flags.

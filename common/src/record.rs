@@ -28,6 +28,8 @@ impl Kind {
     pub const CLOSE: Self = Self(5);
     /// [`crate::counters`] as `u64`s; written into recordings by the agent only.
     pub const COUNTERS: Self = Self(6);
+    /// [`Frames`]: HTTP/2 frames of one direction of a connection.
+    pub const FRAMES: Self = Self(7);
 }
 
 /// First bytes of every record.
@@ -120,6 +122,11 @@ pub mod family {
 pub mod conn_flags {
     /// The connection was open before the kernel programs saw its first byte.
     pub const JOINED: u8 = 1;
+    /// The connection speaks HTTP/2: [`super::Frames`] follow. Not set on one that began
+    /// as HTTP/1 and changed (`Upgrade: h2c`, RFC 7540, section 3.2): there, frames
+    /// follow the message of a 101 response without [`super::Close`] between them, and
+    /// stream 1 is the request that asked for the change.
+    pub const HTTP2: u8 = 1 << 1;
 }
 
 /// A connection that carries HTTP. For Unix sockets the path (at most 108 bytes,
@@ -214,6 +221,82 @@ pub struct Message {
     pub skip: u8,
 }
 
+/// HTTP/2 frames (RFC 9113) that passed in one direction of a connection in one system
+/// call, in order. Entries follow: each a [`Frame`] and behind it
+/// [`Frame::captured`] bytes of payload, rounded up to a multiple of 8 with bytes that mean
+/// nothing. Entries end where the record ends. A call may give several records.
+///
+/// PRIORITY, PING, WINDOW_UPDATE and unknown frames are passed over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct Frames {
+    /// Kind [`Kind::FRAMES`].
+    pub header: Header,
+    /// [`Conn::conn`].
+    pub conn: u64,
+    /// Monotonic time, ns, at which the call began to send; of a receive, when it returned.
+    pub first: u64,
+    /// Monotonic time, ns, of the call's last byte.
+    pub last: u64,
+    /// Process that sent or received.
+    pub tgid: u32,
+    /// Thread that sent or received.
+    pub tid: u32,
+    /// Number of this record in its direction of the connection, from 0. A gap is a record
+    /// that the ring had no room for. Streams whose first HEADERS were in it are counted
+    /// as lost by the kernel programs; the state of the others, and what the record did
+    /// to the header compression table, is not known.
+    pub sequence: u32,
+    /// One of [`side`]: frames that the client sent, or frames that the server sent.
+    pub side: u8,
+    /// Zero.
+    pub reserved: [u8; 3],
+}
+
+/// [`Frame::part`].
+pub mod frame_part {
+    /// The frame begins in this entry.
+    pub const FIRST: u8 = 1;
+    /// The frame ends in this entry: END_STREAM and END_HEADERS count now.
+    pub const LAST: u8 = 1 << 1;
+    /// Payload bytes of this entry beyond the capture limit were left out, at its end.
+    pub const CUT: u8 = 1 << 2;
+    /// The HEADERS frame opens a stream (sent by the client, with a higher stream
+    /// identifier than any before).
+    pub const OPENS: u8 = 1 << 3;
+    /// Of DATA: messages were left uncounted, in this frame or an earlier one of the stream
+    /// (thousands of tiny messages in one call).
+    pub const UNCOUNTED: u8 = 1 << 4;
+}
+
+/// An entry of [`Frames`]: a frame, or the part of one that passed in the call.
+///
+/// HEADERS, CONTINUATION, PUSH_PROMISE, RST_STREAM, GOAWAY and SETTINGS come with their
+/// payload, as on the wire (pad length, priority and padding included). Of DATA only sizes
+/// are known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct Frame {
+    /// Stream identifier, 0 for the connection.
+    pub stream: u32,
+    /// Payload bytes of the frame that passed in this entry.
+    pub len: u32,
+    /// Frame type (RFC 9113, section 6).
+    pub kind: u8,
+    /// Flags of the frame, as on the wire.
+    pub flags: u8,
+    /// Bits of [`frame_part`].
+    pub part: u8,
+    /// Of a padded DATA frame in the entry with [`frame_part::FIRST`]: the pad length. The
+    /// frame's content is shorter than its payload by this plus one.
+    pub padding: u8,
+    /// Payload bytes behind this entry.
+    pub captured: u16,
+    /// Length-prefixed messages (gRPC over HTTP/2, `Length-Prefixed-Message`) whose prefix
+    /// was completed in this entry; only meaningful if the stream carries gRPC.
+    pub messages: u16,
+}
+
 /// [`Close::reason`].
 pub mod close_reason {
     /// This side closed the connection, or ended its sending direction.
@@ -283,6 +366,10 @@ unsafe impl Pod for Conn {}
 unsafe impl Pod for Message {}
 // SAFETY: as above.
 unsafe impl Pod for Close {}
+// SAFETY: as above.
+unsafe impl Pod for Frames {}
+// SAFETY: as above.
+unsafe impl Pod for Frame {}
 
 const _: () = {
     assert!(size_of::<Header>() == 8);
@@ -291,5 +378,7 @@ const _: () = {
     assert!(size_of::<Conn>() == 80);
     assert!(size_of::<Message>() == 56);
     assert!(size_of::<Close>() == 72);
+    assert!(size_of::<Frames>() == 48);
+    assert!(size_of::<Frame>() == 16);
     assert!(align_of::<Message>() == 8);
 };

@@ -5,28 +5,30 @@
 //! next one does (tail call), up to the kernel's limit of 33.
 
 use aya_ebpf::EbpfContext;
-use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use aya_log_ebpf::debug;
+use remora_common::config::config_flags;
 use remora_common::counters::Counter;
 use remora_common::http1::{CARRY, Event, Settled, Stream, WINDOW_MAX, class, likeness, phase};
+use remora_common::http2::{PREFACE, PREFACE_START};
 use remora_common::record::{close_reason, message_flags};
 
-use crate::kernel::{bounded, read_user, read_user_bytes};
-use crate::maps::{ADVANCE, ANNOUNCE, CONNS, GIVE_UP, STAGES, TASKS, count};
-use crate::state::{Conn, SEND, Task};
-use crate::{conn, emit};
+use crate::kernel::{Caller, bounded, can, read_user, read_user_bytes};
+use crate::maps::{ADVANCE, ANNOUNCE, CONNS, FRAMES, GIVE_UP, STAGES, count};
+use crate::state::{Conn, HTTP1, SEND, Task};
+use crate::{conn, emit, frames, maps, serving};
 use remora_common::record::role;
 
 /// Windows looked at in one run of the program, and smaller steps after each. The
 /// verifier walks through every one of them.
 const WINDOWS: u32 = 1;
-const STEPS: u32 = 80;
+const STEPS: u32 = 48;
 
 /// What a step leads to.
 const NOTHING: u32 = 0;
 const PART: u32 = 1;
 const END: u32 = 2;
-const SWITCHED: u32 = 3;
-const FRAMING_LOST: u32 = 4;
+pub const SWITCHED: u32 = 3;
+pub const FRAMING_LOST: u32 = 4;
 /// Lines are to be looked at.
 const WINDOW: u32 = 5;
 /// The call is accounted.
@@ -59,14 +61,35 @@ pub const BATCH_LEN: u64 = 56;
 
 #[inline(always)]
 pub fn advance<C: EbpfContext>(ctx: &C) -> Option<()> {
-    let ids = bpf_get_current_pid_tgid();
-    let task = TASKS.get_ptr_mut(ids as u32)?;
-    // SAFETY: valid map values, for the whole function.
+    let task = maps::task(Caller::current())?;
+    // SAFETY: valid map values.
     unsafe {
-        let sk = (*task).sk;
-        let conn = CONNS.get_ptr_mut(sk)?;
+        let conn = CONNS.get_ptr_mut((*task).sk)?;
+        if (*conn).protocol != HTTP1 {
+            // It changed between two runs of this program.
+            (*task).stage = FRAMES as u8;
+            STAGES.tail_call(ctx, FRAMES);
+            return None;
+        }
+        run(ctx, task, conn)
+    }
+}
+
+/// Accounts the call, or as much of it as one run can.
+///
+/// # Safety
+/// Valid map values.
+#[inline(always)]
+pub unsafe fn run<C: EbpfContext>(ctx: &C, task: *mut Task, conn: *mut Conn) -> Option<()> {
+    // SAFETY: promised by the caller, for the whole function.
+    unsafe {
         let request = ((*conn).role == role::SERVER) != ((*task).direction == SEND);
         let stream = stream_of(task, conn, request)?;
+        if (*task).piece_len == 0 && (*task).left != 0 {
+            // The first of several buffers, or else the only window of this run is spent on
+            // finding that there is one. If it cannot be read, a step will tell.
+            next_piece(task);
+        }
         let mut window = 0;
         while window < WINDOWS {
             window += 1;
@@ -101,9 +124,11 @@ pub fn advance<C: EbpfContext>(ctx: &C) -> Option<()> {
                 STAGES.tail_call(ctx, ANNOUNCE);
                 return None;
             }
+            let status = (*stream).status;
             report(task, conn, stream, action);
             (*task).staged = 0;
             if action == SWITCHED {
+                (*task).upgraded = (status == 101) as u8;
                 STAGES.tail_call(ctx, GIVE_UP);
                 return None;
             }
@@ -165,7 +190,8 @@ unsafe fn needs_window(task: *mut Task, stream: *mut Stream) -> bool {
 unsafe fn small_step(task: *mut Task, stream: *mut Stream) -> u32 {
     // SAFETY: valid map values, promised by the caller, for the whole function.
     unsafe {
-        if (*task).left == 0 {
+        let left = (*task).left;
+        if left == 0 {
             if (*task).staged != 0 {
                 return PART;
             }
@@ -174,6 +200,10 @@ unsafe fn small_step(task: *mut Task, stream: *mut Stream) -> u32 {
             } else {
                 DONE
             };
+        }
+        if (*stream).phase >= phase::BODY && (*stream).takes(left) {
+            // Whatever buffers it lies in.
+            (*task).piece_len = left;
         }
         if (*task).piece_len == 0 {
             return if next_piece(task) {
@@ -214,30 +244,68 @@ unsafe fn small_step(task: *mut Task, stream: *mut Stream) -> u32 {
 /// Announces the connection of a call, and its process, then goes on.
 #[inline(always)]
 pub fn announce<C: EbpfContext>(ctx: &C) -> Option<()> {
-    let ids = bpf_get_current_pid_tgid();
-    let task = TASKS.get_ptr_mut(ids as u32)?;
+    let task = maps::task(Caller::current())?;
     // SAFETY: valid map values.
     unsafe {
         let conn = CONNS.get_ptr_mut((*task).sk)?;
         let announced = emit::announce(conn, (*task).sk, (*task).tgid, (*task).tid);
         (*task).refused = !announced as u8;
-        STAGES.tail_call(ctx, ADVANCE);
+        if !announced && can(config_flags::DEBUG) {
+            debug!(
+                ctx,
+                "process {} connection {}: the ring is full, not announced",
+                (*task).tgid,
+                (*conn).id
+            );
+        }
+        if (*task).stage == FRAMES as u8 {
+            STAGES.tail_call(ctx, FRAMES);
+        } else {
+            STAGES.tail_call(ctx, ADVANCE);
+        }
     }
     None
 }
 
-/// Stops following the connection of a call: it switched to another protocol, or its
-/// framing was lost.
+/// Stops following the connection of a call as what it was: it switched to another
+/// protocol, which may be HTTP/2, or its framing was lost.
 #[inline(always)]
-pub fn give_up() -> Option<()> {
-    let ids = bpf_get_current_pid_tgid();
-    let task = TASKS.get_ptr_mut(ids as u32)?;
+pub fn give_up<C: EbpfContext>(ctx: &C) -> Option<()> {
+    let task = maps::task(Caller::current())?;
     // SAFETY: valid map values.
     unsafe {
         let sk = (*task).sk;
         let conn = CONNS.get_ptr_mut(sk)?;
         let switched = (*task).pending as u32 == SWITCHED;
-        (*task).pending = 0;
+        (*task).pending = NOTHING as u8;
+        (*task).staged = 0;
+        if (*conn).protocol == HTTP1 {
+            let mut goes_on = false;
+            if switched && (*task).upgraded != 0 {
+                // What comes next tells whether it is HTTP/2.
+                frames::upgrade(conn);
+                if (*task).left == 0 {
+                    return None;
+                }
+                goes_on = true;
+            }
+            let request = &raw const (*conn).request;
+            if !switched
+                && (*request).index == 0
+                && (*request).started == 0
+                && (*task).look_first == PREFACE_START
+            {
+                // HTTP/2's preface, which is made to look like a request, in pieces: the
+                // bytes of earlier calls are gone, those of this one are still to come.
+                frames::preface(conn, PREFACE - (*task).look_carried as u8);
+                goes_on = true;
+            }
+            if goes_on {
+                (*task).stage = FRAMES as u8;
+                STAGES.tail_call(ctx, FRAMES);
+                return None;
+            }
+        }
         let ino = (*conn).ino;
         let reason = if switched {
             close_reason::SWITCHED
@@ -246,6 +314,24 @@ pub fn give_up() -> Option<()> {
         };
         if !switched {
             count(Counter::FramingLost);
+            if can(config_flags::DEBUG) {
+                let phase = if (*conn).protocol == HTTP1 {
+                    [(*conn).request.phase, (*conn).response.phase]
+                } else {
+                    [(*conn).frames[0].kind, (*conn).frames[1].kind]
+                };
+                debug!(
+                    ctx,
+                    "process {} connection {}: framing lost on HTTP/{}, direction {}, within {} and {}, {} bytes of the call left",
+                    (*task).tgid,
+                    (*conn).id,
+                    if (*conn).protocol == HTTP1 { 1u8 } else { 2 },
+                    (*task).direction,
+                    phase[0],
+                    phase[1],
+                    (*task).left
+                );
+            }
         }
         conn::close(conn, sk, reason, 0, false);
         conn::other(sk, ino, switched);
@@ -266,8 +352,11 @@ unsafe fn done(task: *mut Task, conn: *mut Conn) -> Option<()> {
 }
 
 /// Passes over `n` bytes of the current piece.
+///
+/// # Safety
+/// A valid map value.
 #[inline(always)]
-unsafe fn consume(task: *mut Task, n: u64) {
+pub unsafe fn consume(task: *mut Task, n: u64) {
     // SAFETY: a valid map value, promised by the caller.
     unsafe {
         if (*task).piece != 0 {
@@ -279,28 +368,38 @@ unsafe fn consume(task: *mut Task, n: u64) {
 }
 
 /// Takes up the next buffer of the call.
+///
+/// # Safety
+/// A valid map value.
 #[inline(always)]
-unsafe fn next_piece(task: *mut Task) -> bool {
+pub unsafe fn next_piece(task: *mut Task) -> bool {
     // SAFETY: a valid map value, promised by the caller.
     unsafe {
         if (*task).iov_left == 0 {
             return false;
         }
-        let Some(iov) = read_user::<IoVec>((*task).iov) else {
+        // To the map, not to the stack: a call without several buffers would leave the stack
+        // as it is, and the verifier would follow both through all that comes.
+        let to = (&raw mut (*task).piece).cast::<u8>();
+        if !read_user_bytes(to, size_of::<IoVec>() as u32, (*task).iov) {
             return false;
-        };
+        }
         (*task).iov += size_of::<IoVec>() as u64;
         (*task).iov_left -= 1;
-        (*task).piece = iov.base;
         let left = (*task).left;
-        (*task).piece_len = if iov.len < left { iov.len } else { left };
+        if (*task).piece_len > left {
+            (*task).piece_len = left;
+        }
         true
     }
 }
 
 /// Takes up the next message of a `recvmmsg` or `sendmmsg`.
+///
+/// # Safety
+/// A valid map value.
 #[inline(always)]
-unsafe fn next_batch(task: *mut Task) -> bool {
+pub unsafe fn next_batch(task: *mut Task) -> bool {
     // SAFETY: a valid map value, promised by the caller.
     unsafe {
         let at = (*task).batch;
@@ -453,11 +552,6 @@ unsafe fn begin(conn: *mut Conn, stream: *mut Stream, low: u64) {
         if (*stream).response == 0 {
             count(Counter::Started);
             classify(conn, low);
-            if (*conn).response.orphan != 0 {
-                // Its request was not seen, so neither was whether a body belongs to it.
-                // It is over now that the next request begins.
-                (*conn).response.reset_head();
-            }
         } else {
             let index = (*stream).index;
             if index >= (*conn).begun() && index >= (*conn).sending {
@@ -501,6 +595,12 @@ unsafe fn report(task: *mut Task, conn: *mut Conn, stream: *mut Stream, action: 
         if (*stream).phase == phase::UNTIL_CLOSE {
             end |= message_flags::UNTIL_CLOSE;
         }
+        if request && (*conn).response.orphan != 0 {
+            // Its request was not seen, so neither was whether a body belongs to it. It is
+            // over now that the next request begins. (Not where the beginning is found:
+            // the verifier would follow it through all that comes between.)
+            (*conn).response.reset_head();
+        }
         let index = (*stream).index;
         let bit = 1u64 << (index & 63);
         let mut lost = (*stream).lost != 0;
@@ -527,6 +627,13 @@ unsafe fn report(task: *mut Task, conn: *mut Conn, stream: *mut Stream, action: 
             if lost {
                 count(Counter::RingFull);
                 (*conn).lost &= !bit;
+            }
+        }
+        if action != PART && (*conn).role == role::SERVER {
+            if request {
+                serving::begins(conn, (*task).tid, index);
+            } else {
+                serving::ends(conn);
             }
         }
         if action != PART {

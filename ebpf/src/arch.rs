@@ -8,6 +8,10 @@ pub use x86_64::*;
 mod x86_64 {
     //! `struct pt_regs` and `entry/syscalls/syscall_64.tbl`; both are kernel ABI.
 
+    use core::mem::offset_of;
+
+    use crate::kernel::member;
+
     /// The part of `struct pt_regs` that holds arguments, from `r10` to `cs`.
     #[repr(C)]
     #[derive(Clone, Copy)]
@@ -32,6 +36,30 @@ mod x86_64 {
     const USER_CS: u64 = 0x33;
 
     impl Args {
+        /// The arguments in `struct pt_regs` at `registers`.
+        ///
+        /// # Safety
+        /// `registers` is a typed pointer to one.
+        #[inline(always)]
+        pub unsafe fn of(registers: u64) -> Self {
+            // SAFETY: promised by the caller.
+            let at = |at: usize| unsafe { member(registers, ARGS_OFFSET + at) };
+            // SAFETY: as above. Newer kernels have more in the same eight bytes.
+            let cs: u16 = unsafe { member(registers, ARGS_OFFSET + offset_of!(Self, cs)) };
+            Self {
+                r10: at(offset_of!(Self, r10)),
+                r9: 0,
+                r8: 0,
+                ax: 0,
+                cx: 0,
+                dx: at(offset_of!(Self, dx)),
+                si: at(offset_of!(Self, si)),
+                di: at(offset_of!(Self, di)),
+                orig_ax: at(offset_of!(Self, orig_ax)),
+                ip: 0,
+                cs: cs as u64,
+            }
+        }
         /// The number of the call, `None` for 32-bit callers.
         #[inline(always)]
         pub fn number(&self) -> Option<u64> {

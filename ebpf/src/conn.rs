@@ -4,19 +4,35 @@ use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use remora_common::counters::Counter;
 use remora_common::http1::{likeness, phase};
+use remora_common::http2::{
+    BLOCK_START, FrameHead, HEAD, PREFACE, PREFACE_START, flag, kind, sender,
+};
 use remora_common::record::{
     self, Header, Kind, RESPONSE_COMPLETE_AT_CLOSE, close_reason, conn_flags, family, role,
 };
 
-use crate::kernel::{Socket, read};
+use crate::kernel::{Socket, bounded, forget, inode_number, read, read_user, read_user_bytes};
 use crate::maps::{BLANK_CONN, CONNS, OTHERS, count, count_by, offset};
-use crate::state::{Conn, LOOKS, NEVER, Other, RECEIVE};
-use crate::{emit, filter};
+use crate::state::{Conn, HTTP2, LOOKS, NEVER, Other, RECEIVE};
+use crate::{emit, filter, frames, serving};
 
 const SOCK_STREAM: u16 = 1;
 
-/// First bytes of a call and their number.
-pub type Peek = (u64, u64);
+/// A bit that is always set; see [`forget`].
+const FOUND: u8 = 1 << 6;
+
+/// The beginning of a call.
+#[derive(Clone, Copy)]
+pub struct Peek {
+    /// Its first eight bytes, or as many as there are.
+    pub low: u64,
+    /// Bytes of the first buffer, and where they are.
+    pub len: u64,
+    pub base: u64,
+    /// The same of the next buffer; 0 if it was not looked for.
+    pub next_len: u64,
+    pub next: u64,
+}
 
 /// The connection behind a socket, if it carries HTTP/1. `peek` is asked for the first
 /// bytes of the call only if the socket is not known yet.
@@ -30,7 +46,7 @@ pub fn follow(
     if let Some(conn) = CONNS.get_ptr_mut(sk) {
         // SAFETY: a valid map value.
         let (is_unix, known) = unsafe { ((*conn).family == family::UNIX, (*conn).ino) };
-        if !is_unix || read::<u64>(socket.inode, offset!(inode_ino)) == Some(known) {
+        if !is_unix || inode_number(socket.file) == Some(known) {
             return Some(conn);
         }
         // SAFETY: a valid map value.
@@ -40,7 +56,7 @@ pub fn follow(
     if let Some(other) = OTHERS.get_ptr_mut(sk) {
         // SAFETY: a valid map value.
         let known = unsafe { *other };
-        if known.ino == 0 || read::<u64>(socket.inode, offset!(inode_ino)) == Some(known.ino) {
+        if known.ino == 0 || inode_number(socket.file) == Some(known.ino) {
             if known.looks >= LOOKS || known.direction == direction as u32 {
                 return None;
             }
@@ -65,7 +81,7 @@ fn first_sight(
     let ino = if tcp && kind == SOCK_STREAM {
         0
     } else {
-        read::<u64>(socket.inode, offset!(inode_ino))?
+        inode_number(socket.file)?
     };
     let mut other = Other {
         ino,
@@ -77,8 +93,34 @@ fn first_sight(
         let _ = OTHERS.insert(sk, other, 0);
         return None;
     }
-    let (low, len) = peek()?;
-    let like = likeness::of(low, len);
+    let peek = peek()?;
+    let low = peek.low;
+    let mut like = likeness::of(low, peek.len);
+    let mut http2 = false;
+    let mut joined = looks > 0;
+    if low == PREFACE_START {
+        http2 = true;
+        // Servers may have sent their settings before.
+        joined = false;
+    } else if like == likeness::NEITHER
+        && let Some(frame) = frame_at(&peek)
+    {
+        // No reason to give up: most calls do not tell the sides apart. The next one may,
+        // whichever direction it has.
+        other.looks = looks;
+        other.direction = u32::MAX;
+        if let Some(request) = frame {
+            http2 = true;
+            joined = true;
+            like = if request {
+                likeness::REQUEST
+            } else {
+                likeness::RESPONSE
+            };
+        }
+    }
+    let found = forget(like | (http2 as u8) << 4 | (joined as u8) << 5 | FOUND);
+    let (like, http2, joined) = (found & 0xf, found & 1 << 4 != 0, found & 1 << 5 != 0);
     if like != likeness::REQUEST && like != likeness::RESPONSE {
         if like == likeness::NEVER {
             other.looks = NEVER;
@@ -115,7 +157,7 @@ fn first_sight(
     unsafe {
         (*conn).id = emit::conn_id(now);
         (*conn).time = now;
-        (*conn).ino = read::<u64>(socket.inode, offset!(inode_ino)).unwrap_or(0);
+        (*conn).ino = inode_number(socket.file).unwrap_or(0);
         (*conn).family = family;
         (*conn).role = if receives_requests {
             role::SERVER
@@ -123,11 +165,106 @@ fn first_sight(
             role::CLIENT
         };
         (*conn).response.response = 1;
-        if like == likeness::RESPONSE || looks > 0 {
+        if like == likeness::RESPONSE || joined {
             (*conn).flags = conn_flags::JOINED;
+        }
+        if http2 {
+            (*conn).flags |= conn_flags::HTTP2;
+            frames::preface(conn, if joined { 0 } else { PREFACE });
+            (*conn).frames[0].unsynced = (joined && like != likeness::REQUEST) as u8;
+            (*conn).frames[1].unsynced = (looks > 0 && like == likeness::REQUEST) as u8;
+            if joined {
+                (*conn).frames[1].unsynced = (like == likeness::REQUEST) as u8;
+            }
         }
     }
     Some(conn)
+}
+
+/// Frames of a call that are looked at for one that tells the sides apart.
+const LOOKED_AT: u32 = 4;
+
+/// Shortest header block that tells the sides apart: a request has three fields.
+const SHORTEST: u32 = 3;
+
+/// Whether a call begins with an HTTP/2 frame, and if it can be said, whether a client sent
+/// it: by the first HEADERS frame among the first few whose sender is plain.
+///
+/// Frames that lie in the first buffer are believed by their lengths: the next one has to
+/// begin where they end. Of a longer one, or one whose payload has a buffer of its own, only
+/// the beginning is seen, so its header has to be what a stream of a client begins with.
+#[inline(always)]
+fn frame_at(peek: &Peek) -> Option<Option<bool>> {
+    let mut likely = None;
+    let mut at = 0;
+    let mut looked = 0;
+    while looked < LOOKED_AT {
+        looked += 1;
+        if peek.len < at + HEAD as u64 {
+            return likely;
+        }
+        let low: u64 = read_user(peek.base + at)?;
+        let ninth: u8 = read_user(peek.base + at + 8)?;
+        let head = FrameHead::of(low, ninth);
+        if !head.is_likely() {
+            return likely;
+        }
+        at += HEAD as u64;
+        let whole = at + head.len as u64 <= peek.len;
+        if head.kind == kind::HEADERS && head.len >= SHORTEST {
+            let plain = head.flags & flag::END_HEADERS != 0 && ninth & 1 != 0 && low >> 47 & 1 == 0;
+            if (whole || plain)
+                && let Some(request) = block_at(peek, at, head)
+            {
+                return Some(Some(request));
+            }
+        }
+        if !whole {
+            return likely;
+        }
+        likely = Some(None);
+        at += head.len as u64;
+    }
+    likely
+}
+
+/// Whether a client sent the header block at `at`, with what comes before it in its frame.
+#[inline(always)]
+fn block_at(peek: &Peek, at: u64, head: FrameHead) -> Option<bool> {
+    let mut skip = 0;
+    if head.flags & flag::PADDED != 0 {
+        skip += 1;
+    }
+    if head.flags & flag::PRIORITY != 0 {
+        skip += 5;
+    }
+    let (base, there) = if at == peek.len {
+        (peek.next, peek.next_len)
+    } else {
+        (peek.base + at, peek.len - at)
+    };
+    let there = if there < head.len as u64 { there } else { head.len as u64 };
+    if there <= skip {
+        return None;
+    }
+    let mut len = there - skip;
+    if len > BLOCK_START as u64 {
+        len = BLOCK_START as u64;
+    }
+    let mut start = 0u64;
+    // SAFETY: at most the 8 bytes of `start`.
+    let read = unsafe {
+        let to = (&raw mut start).cast::<u8>();
+        if len == BLOCK_START as u64 {
+            read_user_bytes(to, BLOCK_START as u32, base + skip)
+        } else {
+            read_user_bytes(to, bounded(len, 7) as u32, base + skip)
+        }
+    };
+    if !read {
+        return None;
+    }
+    sender(start, len as u32, head.flags & flag::END_STREAM != 0)
 }
 
 /// Ends a connection: what is in flight is resolved, the entry is removed.
@@ -138,6 +275,7 @@ fn first_sight(
 pub unsafe fn close(conn: *mut Conn, sk: u64, reason: u8, errno: u32, peer_finished: bool) {
     // SAFETY: promised by the caller, for the whole function.
     unsafe {
+        serving::ends(conn);
         let begun = (*conn).begun();
         let answered = (*conn).response.index;
         let in_flight = begun.saturating_sub(answered) as u64;
@@ -159,7 +297,9 @@ pub unsafe fn close(conn: *mut Conn, sk: u64, reason: u8, errno: u32, peer_finis
         if (*conn).response.lost != 0 {
             lost |= 1 << (answered & 63);
         }
-        if begun != 0 || answered != 0 {
+        // What is in flight on HTTP/2 is known to the agent alone.
+        let streams = (*conn).protocol == HTTP2 && (*conn).announced != 0;
+        if begun != 0 || answered != 0 || streams {
             let now = bpf_ktime_get_ns();
             let out = record::Close {
                 header: Header::new(Kind::CLOSE, size_of::<record::Close>() as u32),

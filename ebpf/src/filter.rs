@@ -58,7 +58,7 @@ pub fn wanted(sk: u64, of: u16) -> bool {
     if of != family::UNIX && OWN_ADDRESSES.get_ptr(address_key(sk, of, false)).is_some() {
         return false;
     }
-    let flags = config!(flags);
+    let flags = config!(flags) & config_flags::RULES;
     if flags == 0 {
         return true;
     }

@@ -20,9 +20,12 @@ mod arch;
 mod conn;
 mod emit;
 mod filter;
+mod frames;
 mod kernel;
 mod maps;
 mod process;
+mod sends;
+mod serving;
 mod sock_state;
 mod state;
 mod syscalls;
@@ -37,6 +40,7 @@ pub fn sys_enter(ctx: RawTracePointContext) -> i32 {
 }
 
 #[raw_tracepoint(tracepoint = "sys_exit")]
+#[inline(always)]
 pub fn sys_exit(ctx: RawTracePointContext) -> i32 {
     let result: i64 = ctx.arg(1);
     if result > 0 {
@@ -54,6 +58,7 @@ pub fn sys_enter_again(ctx: RawTracePointContext) -> i32 {
 
 /// See [`syscalls::exit`].
 #[raw_tracepoint(tracepoint = "sys_exit")]
+#[inline(always)]
 pub fn sys_exit_again(ctx: RawTracePointContext) -> i32 {
     let result: i64 = ctx.arg(1);
     if result > 0 {
@@ -75,8 +80,14 @@ pub fn announce(ctx: RawTracePointContext) -> i32 {
 }
 
 #[raw_tracepoint(tracepoint = "sys_exit")]
-pub fn give_up(_ctx: RawTracePointContext) -> i32 {
-    let _ = advance::give_up();
+pub fn give_up(ctx: RawTracePointContext) -> i32 {
+    let _ = advance::give_up(&ctx);
+    0
+}
+
+#[raw_tracepoint(tracepoint = "sys_exit")]
+pub fn follow_frames(ctx: RawTracePointContext) -> i32 {
+    let _ = frames::frames(&ctx);
     0
 }
 

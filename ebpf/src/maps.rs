@@ -2,19 +2,21 @@
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
-use remora_common::config::Config;
+use remora_common::config::{Config, config_flags};
 use remora_common::counters::{COUNT, Counter};
 use remora_common::offsets::Offsets;
+use remora_common::profile::Serving;
 
-use crate::state::{Conn, Other, Task};
+use crate::kernel::{Caller, can};
+use crate::state::{Conn, MessageKey, MessageState, Other, Send, Task};
 
 /// Records to the agent.
 #[map]
 pub static RECORDS: RingBuf = RingBuf::with_byte_size(16 << 20, 0);
 
-/// When the agent was woken early last, ns.
+/// When to look next at how much waits in the ring, ns.
 #[map]
-pub static WOKEN: Array<u64> = Array::with_max_entries(1, 0);
+pub static NEXT_LOOK: Array<u64> = Array::with_max_entries(1, 0);
 
 /// Connections that carry HTTP/1. Not LRU: what is evicted must be counted.
 #[map]
@@ -24,9 +26,36 @@ pub static CONNS: HashMap<u64, Conn> = HashMap::with_max_entries(16384, 0);
 #[map]
 pub static OTHERS: LruHashMap<u64, Other> = LruHashMap::with_max_entries(65536, 0);
 
-/// Threads that used a followed connection.
+/// The call that is being accounted on this CPU.
+#[map]
+static TASK: PerCpuArray<Task> = PerCpuArray::with_max_entries(1, 0);
+
+/// The same by thread, where tracepoints can be preempted: two threads would share the
+/// one of their CPU.
 #[map]
 pub static TASKS: HashMap<u32, Task> = HashMap::with_max_entries(8192, 0);
+
+/// Sends between entry and return, at the last bits of the thread's id. A look-up here
+/// costs a tenth of one in a hash.
+#[map]
+pub static SENDS: Array<Send> = Array::with_max_entries(SEND_SLOTS, 0);
+pub const SEND_SLOTS: u32 = 8192;
+
+/// Sends of threads whose slot belongs to another one, or where tracepoints can be
+/// preempted; and, at the number of a slot behind [`CLAIM`], that the slot was given away:
+/// only a hash makes sure that two threads do not take it at the same time.
+#[map]
+pub static MORE_SENDS: HashMap<u32, Send> = HashMap::with_max_entries(16384, 0);
+pub const CLAIM: u32 = 1 << 31;
+
+/// Streams that are within a length-prefixed message between two DATA frames. Evicting one
+/// makes its count of messages wrong, nothing else.
+#[map]
+pub static MESSAGES: LruHashMap<MessageKey, MessageState> = LruHashMap::with_max_entries(16384, 0);
+
+/// Which request a thread serves, if profiles ask for it.
+#[map]
+pub static SERVING: HashMap<u32, Serving> = HashMap::with_max_entries(8192, 0);
 
 /// Processes announced to the agent.
 #[map]
@@ -50,6 +79,10 @@ pub static RULES_PORT: HashMap<u32, u8> = HashMap::with_max_entries(1024, 0);
 #[map]
 pub static RULES_CGROUP: HashMap<u64, u8> = HashMap::with_max_entries(1024, 0);
 
+/// `socket_file_ops`, once the first socket was seen, 0 before.
+#[map]
+pub static SOCKET_OPS: Array<u64> = Array::with_max_entries(1, 0);
+
 #[map]
 pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNT as u32, 0);
 
@@ -61,13 +94,25 @@ pub static BLANK_TASK: Array<Task> = Array::with_max_entries(1, 0);
 
 /// Programs that continue others.
 #[map]
-pub static STAGES: ProgramArray = ProgramArray::with_max_entries(3, 0);
+pub static STAGES: ProgramArray = ProgramArray::with_max_entries(4, 0);
 /// Index of the program that moves a connection on.
 pub const ADVANCE: u32 = 0;
 /// Index of the program that announces a connection.
 pub const ANNOUNCE: u32 = 1;
 /// Index of the program that gives a connection up.
 pub const GIVE_UP: u32 = 2;
+/// Index of the program that follows HTTP/2 frames.
+pub const FRAMES: u32 = 3;
+
+/// The call that is being accounted, if it was begun.
+#[inline(always)]
+pub fn task(caller: Caller) -> Option<*mut Task> {
+    if can(config_flags::PREEMPTIBLE) {
+        TASKS.get_ptr_mut(caller.tid())
+    } else {
+        TASK.get_ptr_mut(0)
+    }
+}
 
 #[unsafe(no_mangle)]
 static CONFIG: Config = Config {
@@ -75,6 +120,12 @@ static CONFIG: Config = Config {
     head_bytes: 1024,
     wakeup_bytes: 1 << 20,
     flags: 0,
+    block_bytes: 4096,
+    type_file: 0,
+    type_socket: 0,
+    type_pointer: 0,
+    type_registers: 0,
+    reserved: [0; 3],
 };
 
 #[unsafe(no_mangle)]
@@ -126,6 +177,22 @@ pub fn count_by(counter: Counter, n: u64) {
         // preempted between load and store the increment could be lost, so add in one
         // instruction.
         unsafe { add(value, n) };
+    }
+}
+
+/// Adds one to a counter of this CPU that only calls change: nothing else on the CPU comes
+/// between load and store unless they can be preempted.
+#[inline(always)]
+pub fn count_call(counter: Counter) {
+    if let Some(value) = COUNTERS.get_ptr_mut(counter as u32) {
+        // SAFETY: a valid map value of this CPU.
+        unsafe {
+            if can(config_flags::PREEMPTIBLE) {
+                add(value, 1);
+            } else {
+                value.write(value.read().wrapping_add(1));
+            }
+        }
     }
 }
 

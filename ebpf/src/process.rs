@@ -3,16 +3,19 @@
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use remora_common::config::{config_flags, verdict};
 
-use crate::emit;
-use crate::kernel::read;
+use crate::kernel::{can, read};
 use crate::maps::{RULES_COMM, RULES_PID, TASKS, config, offset};
+use crate::{emit, sends};
 
 /// The current thread ends.
 #[inline(always)]
 pub fn exited() {
     let ids = bpf_get_current_pid_tgid();
     let (tgid, tid) = ((ids >> 32) as u32, ids as u32);
-    let _ = TASKS.remove(tid);
+    sends::ends(tid);
+    if can(config_flags::PREEMPTIBLE) {
+        let _ = TASKS.remove(tid);
+    }
     // The leader's end stands for the process's: a process whose other threads outlive
     // it is announced again with its next request.
     if tid == tgid {

@@ -1,6 +1,7 @@
 //! What the kernel programs remember: per connection, per thread, per other socket.
 
 use remora_common::http1::{SLACK, Stream, WINDOW};
+use remora_common::http2::Direction;
 use remora_common::record::Message;
 
 /// A connection that carries HTTP/1, keyed by the address of its socket.
@@ -36,10 +37,26 @@ pub struct Conn {
     pub announced: u8,
     /// [`remora_common::record::conn_flags`].
     pub flags: u8,
-    pub reserved: [u8; 7],
+    /// [`HTTP1`], [`HTTP2`] or [`UPGRADED`].
+    pub protocol: u8,
+    pub reserved: [u8; 2],
+    /// Thread that was noted to serve the request in flight, 0 for none.
+    pub server_tid: u32,
     pub request: Stream,
     pub response: Stream,
+    /// Of an HTTP/2 connection: what the client sends, and what the server sends.
+    pub frames: [Direction; 2],
 }
+
+const _: () =
+    assert!(core::mem::offset_of!(Task, piece_len) == core::mem::offset_of!(Task, piece) + 8);
+
+/// [`Conn::protocol`].
+pub const HTTP1: u8 = 0;
+/// See [`HTTP1`].
+pub const HTTP2: u8 = 2;
+/// After a 101 response: HTTP/2 (`Upgrade: h2c`), or something else.
+pub const UPGRADED: u8 = 3;
 
 const _: () = assert!(
     core::mem::offset_of!(Conn, response)
@@ -73,14 +90,74 @@ pub const NEVER: u32 = u32::MAX;
 /// of a transfer needs a few.
 pub const LOOKS: u32 = 16;
 
+/// Where a stream's length-prefixed messages are, between two of its DATA frames.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct MessageState {
+    /// Bytes left of the current message.
+    pub left: u32,
+    /// Bytes in `prefix`.
+    pub prefix_len: u8,
+    /// 1 if messages of this stream are not counted any more.
+    pub uncounted: u8,
+    pub reserved: u16,
+    /// The prefix of the next message as far as it was seen.
+    pub prefix: [u8; 8],
+}
+
+/// Key of a [`MessageState`].
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct MessageKey {
+    pub conn: u64,
+    pub stream: u32,
+    /// [`remora_common::record::side`].
+    pub side: u32,
+}
+
 /// Bytes to or from user memory.
 pub const SEND: u8 = 0;
 /// See [`SEND`].
 pub const RECEIVE: u8 = 1;
 
-/// A thread's call in progress. The staged record and its bytes lie behind each other
-/// so that they go to the ring as one piece. Keyed by thread, not by CPU: where
-/// tracepoints can be preempted, a per-CPU buffer would be shared by two threads.
+/// A send between its entry and its return.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Send {
+    /// The connection's socket.
+    pub sk: u64,
+    /// Arguments of the call, to recognise its return.
+    pub fd: u64,
+    pub buffer: u64,
+    /// When it entered, ns.
+    pub first: u64,
+    /// Thread that the slot belongs to, 0 for none.
+    pub tid: u32,
+    /// 1 until it returned.
+    pub sending: u8,
+    /// 1 if it cannot block.
+    pub nonblocking: u8,
+    /// 1 once a second thread had to do without the slot.
+    pub shared: u8,
+    pub reserved: u8,
+}
+
+impl Send {
+    pub const NONE: Self = Self {
+        sk: 0,
+        fd: 0,
+        buffer: 0,
+        first: 0,
+        tid: 0,
+        sending: 0,
+        nonblocking: 0,
+        shared: 0,
+        reserved: 0,
+    };
+}
+
+/// A call that is being accounted. The staged record and its bytes lie behind each other
+/// so that they go to the ring as one piece.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Task {
@@ -92,6 +169,7 @@ pub struct Task {
     pub iov: u64,
     /// Current piece of user memory; 0 for bytes that cannot be seen (sendfile, splice).
     pub piece: u64,
+    /// Behind it, as in a `struct iovec`.
     pub piece_len: u64,
     /// Bytes of the call not looked at yet.
     pub left: u64,
@@ -101,9 +179,6 @@ pub struct Task {
     pub first: u64,
     /// Time of the call's last byte, ns.
     pub last: u64,
-    /// Arguments of the send in progress, to recognise its return.
-    pub send_fd: u64,
-    pub send_buffer: u64,
     pub iov_left: u32,
     pub batch_left: u32,
     /// Bytes in the window that belong to a head and wait to be sent.
@@ -114,17 +189,19 @@ pub struct Task {
     pub tid: u32,
     /// [`SEND`] or [`RECEIVE`].
     pub direction: u8,
-    /// 1 while a followed send is between entry and exit.
-    pub sending: u8,
-    /// 1 if the send in progress cannot block.
-    pub nonblocking: u8,
     /// What the continued program is to do first.
     pub pending: u8,
     /// 1 if the connection could not be announced: the ring was full.
     pub refused: u8,
     /// 1 if the receive that returns was accounted by the first instance of the program.
     pub received: u8,
-    pub reserved: [u8; 2],
+    /// Which program accounts the call.
+    pub stage: u8,
+    /// Streams opened in the entries that wait to be sent.
+    pub opens: u8,
+    /// 1 if it was a 101 response that the connection switched by.
+    pub upgraded: u8,
+    pub reserved: u8,
     /// Offset of the stream in the connection.
     pub stream_at: u32,
     /// What is being looked at: bytes in the window, those of them that were carried,

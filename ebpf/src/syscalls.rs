@@ -6,36 +6,93 @@
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::BPF_NOEXIST;
-use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns};
+use aya_ebpf::helpers::bpf_ktime_get_ns;
+use remora_common::config::config_flags;
 use remora_common::counters::Counter;
 use remora_common::http1::phase;
 use remora_common::record::{close_reason, family, role};
 
-use crate::advance::{BATCH_LEN, IoVec, MsgHdr, classify};
-use crate::arch::{self, Args};
+use crate::advance::{self, BATCH_LEN, IoVec, MsgHdr, classify};
+use crate::arch::Args;
 use crate::conn::{self, Peek};
-use crate::kernel::{Socket, bounded, read, read_user, read_user_bytes, socket_of};
-use crate::maps::{ADVANCE, BLANK_TASK, CONNS, STAGES, TASKS, config, count, offset};
-use crate::state::{RECEIVE, SEND, Task};
+use crate::kernel::{
+    Caller, Socket, args, bounded, can, file_member, forget, read_user, read_user_bytes,
+};
+use crate::maps::{
+    self, ADVANCE, BLANK_TASK, CONNS, FRAMES, STAGES, TASKS, config, count, count_call, offset,
+};
+use crate::sends;
+use crate::state::{Conn, HTTP1, RECEIVE, SEND, Send, Task};
 
 const O_NONBLOCK: u32 = 0o4000;
 const MSG_PEEK: u64 = 0x2;
 const MSG_DONTWAIT: u64 = 0x40;
 const MSG_ERRQUEUE: u64 = 0x2000;
 
-/// Where a call's bytes are.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Shape {
-    /// One buffer: second and third argument.
-    Buffer,
-    /// An array of buffers: second and third argument.
-    Vector,
-    /// A message header: second argument.
-    Message,
-    /// An array of message headers: second and third argument.
-    Batch,
-    /// In the kernel.
-    Unseen,
+/// Calls that move data, for the verifier's sake as numbers that are forgotten (see
+/// [`forget`]): it would follow every one of them through all that they have in common.
+/// How a call says where its bytes are follows from it.
+mod call {
+    use crate::arch;
+
+    // One buffer: second and third argument.
+    pub const READ: u8 = 1;
+    pub const RECVFROM: u8 = 2;
+    pub const WRITE: u8 = 3;
+    pub const SENDTO: u8 = 4;
+    // An array of buffers: second and third argument.
+    pub const READV: u8 = 5;
+    pub const WRITEV: u8 = 6;
+    // A message header: second argument.
+    pub const RECVMSG: u8 = 7;
+    pub const SENDMSG: u8 = 8;
+    // An array of message headers: second and third argument.
+    pub const RECVMMSG: u8 = 9;
+    pub const SENDMMSG: u8 = 10;
+    // In the kernel.
+    pub const SENDFILE: u8 = 11;
+    pub const SPLICE: u8 = 12;
+    pub const CLOSE: u8 = 13;
+
+    pub const LAST_BUFFER: u8 = SENDTO;
+    pub const LAST_VECTOR: u8 = WRITEV;
+    pub const LAST_MESSAGE: u8 = SENDMSG;
+    pub const LAST_BATCH: u8 = SENDMMSG;
+
+    /// A call that sends, or closes.
+    #[inline(always)]
+    pub fn on_entry(number: u64) -> Option<u8> {
+        Some(match number {
+            arch::WRITE => WRITE,
+            arch::SENDTO => SENDTO,
+            arch::WRITEV => WRITEV,
+            arch::SENDMSG => SENDMSG,
+            arch::SENDMMSG => SENDMMSG,
+            arch::SENDFILE => SENDFILE,
+            arch::SPLICE => SPLICE,
+            arch::CLOSE => CLOSE,
+            _ => return None,
+        })
+    }
+
+    /// A call that sends or receives.
+    #[inline(always)]
+    pub fn on_return(number: u64) -> Option<u8> {
+        Some(match number {
+            arch::READ => READ,
+            arch::RECVFROM => RECVFROM,
+            arch::READV => READV,
+            arch::RECVMSG => RECVMSG,
+            arch::RECVMMSG => RECVMMSG,
+            arch::CLOSE => return None,
+            _ => return on_entry(number),
+        })
+    }
+
+    #[inline(always)]
+    pub fn receives(call: u8) -> bool {
+        call == READ || call == RECVFROM || call == READV || call == RECVMSG || call == RECVMMSG
+    }
 }
 
 #[inline(always)]
@@ -47,39 +104,34 @@ fn now() -> u64 {
 /// A call that sends on a socket enters the kernel.
 #[inline(always)]
 pub fn enter(registers: u64, number: u64) -> Option<()> {
-    let shape = match number {
-        arch::WRITE | arch::SENDTO => Shape::Buffer,
-        arch::WRITEV => Shape::Vector,
-        arch::SENDMSG => Shape::Message,
-        arch::SENDMMSG => Shape::Batch,
-        arch::SENDFILE | arch::SPLICE => Shape::Unseen,
-        arch::CLOSE => Shape::Unseen,
-        _ => return None,
-    };
-    let ids = bpf_get_current_pid_tgid();
-    if (ids >> 32) as u32 == config!(self_tgid) {
-        return None;
-    }
-    let args: Args = read(registers, arch::ARGS_OFFSET)?;
+    let found = call::on_entry(number)?;
+    let args = args(registers)?;
     if args.number()? != number {
         return None;
     }
-    let fd = if number == arch::SPLICE {
+    let caller = Caller::current();
+    // One that failed is not this one, even if it comes from the same buffer.
+    sends::failed(caller.tid());
+    let call = forget(found);
+    let fd = if call == call::SPLICE {
         args.third()
     } else {
         args.first()
     };
-    let socket = socket_of(fd)?;
-    if number == arch::CLOSE {
+    let socket = caller.socket(fd)?;
+    if caller.tgid() == config!(self_tgid) {
+        return None;
+    }
+    if call == call::CLOSE {
         return closing(&socket);
     }
-    let sent = if shape == Shape::Buffer {
+    let sent = if call <= call::LAST_BUFFER {
         args.third()
     } else {
         u64::MAX
     };
-    let conn = conn::follow(&socket, SEND, || peek(shape, &args, sent))?;
-    let Some(task) = task_of(ids as u32) else {
+    let conn = conn::follow(&socket, SEND, || peek_two(call, &args, sent))?;
+    let Some(send) = sends::begins(caller.tid()) else {
         // SAFETY: a valid map value.
         unsafe { conn::close(conn, socket.sk, close_reason::FRAMING_LOST, 0, false) };
         return None;
@@ -87,56 +139,93 @@ pub fn enter(registers: u64, number: u64) -> Option<()> {
     // SAFETY: valid map values.
     unsafe {
         let request = &raw const (*conn).request;
-        if (*conn).role == role::CLIENT
+        if (*conn).protocol == HTTP1
+            && (*conn).role == role::CLIENT
             && (*request).phase == phase::START
             && (*request).carry_len == 0
         {
-            if let Some((low, _)) = peek(shape, &args, sent) {
-                classify(conn, low);
+            if let Some(peek) = peek(call, &args, sent) {
+                classify(conn, peek.low);
                 (*conn).sending = (*request).index + 1;
             }
         }
-        (*task).sk = socket.sk;
-        (*task).sending = 1;
-        (*task).send_fd = fd;
-        (*task).send_buffer = args.second();
-        (*task).first = now();
-        let flags: u32 = read(socket.file, offset!(file_flags)).unwrap_or(0);
-        let dont_wait = match number {
-            arch::SENDTO | arch::SENDMMSG => args.fourth() & MSG_DONTWAIT != 0,
-            arch::SENDMSG => args.third() & MSG_DONTWAIT != 0,
+        (*send).sk = socket.sk;
+        (*send).sending = 1;
+        (*send).fd = fd;
+        (*send).buffer = args.second();
+        (*send).first = now();
+        let flags: u32 = file_member(socket.file, offset!(file_flags)).unwrap_or(0);
+        let dont_wait = match call {
+            call::SENDTO | call::SENDMMSG => args.fourth() & MSG_DONTWAIT != 0,
+            call::SENDMSG => args.third() & MSG_DONTWAIT != 0,
             _ => false,
         };
         // A file that is sent may have to be read first, whatever the socket says.
-        (*task).nonblocking =
-            (shape != Shape::Unseen && (flags & O_NONBLOCK != 0 || dont_wait)) as u8;
+        let unseen = call > call::LAST_BATCH;
+        (*send).nonblocking = (!unseen && (flags & O_NONBLOCK != 0 || dont_wait)) as u8;
     }
     None
 }
 
 /// The first of the `limit` bytes of a call, from its first buffer that is not empty.
 #[inline(always)]
-fn peek(shape: Shape, args: &Args, limit: u64) -> Option<Peek> {
-    let (base, len) = match shape {
-        Shape::Buffer => (args.second(), limit),
-        Shape::Unseen => return None,
-        Shape::Vector => first_buffer(args.second(), args.third())?,
-        // A batch is an array of message headers.
-        Shape::Message | Shape::Batch => {
+fn peek(call: u8, args: &Args, limit: u64) -> Option<Peek> {
+    let (base, len) = if call <= call::LAST_BUFFER {
+        (args.second(), limit)
+    } else if call <= call::LAST_BATCH {
+        let (mut iov, mut count) = (args.second(), args.third());
+        if call > call::LAST_VECTOR {
+            // A batch is an array of message headers.
             let header: MsgHdr = read_user(args.second())?;
-            first_buffer(header.iov, header.iov_len)?
+            (iov, count) = (header.iov, header.iov_len);
         }
+        first_buffer(iov, count)?
+    } else {
+        return None;
     };
     // A receive may have filled only part of the buffer.
     let len = if len < limit { len } else { limit };
+    let mut found = Peek {
+        low: 0,
+        len,
+        base,
+        next_len: 0,
+        next: 0,
+    };
     if len >= 8 {
-        return Some((read_user(base)?, len));
+        found.low = read_user(base)?;
+        return Some(found);
     }
-    let mut low = 0u64;
     // SAFETY: at most 7 of the 8 bytes of `low`.
-    let read =
-        unsafe { read_user_bytes((&raw mut low).cast::<u8>(), bounded(len, 7) as u32, base) };
-    read.then_some((low, len))
+    let read = unsafe {
+        let to = (&raw mut found.low).cast::<u8>();
+        read_user_bytes(to, bounded(len, 7) as u32, base)
+    };
+    read.then_some(found)
+}
+
+/// As [`peek`], with the buffer behind the first one if that is the first of a vector: some
+/// keep the header of a frame apart from its payload.
+#[inline(always)]
+fn peek_two(call: u8, args: &Args, limit: u64) -> Option<Peek> {
+    let mut found = peek(call, args, limit)?;
+    if call > call::LAST_BUFFER && call <= call::LAST_MESSAGE && found.len < limit {
+        let mut iov = args.second();
+        let mut count = args.third();
+        if call > call::LAST_VECTOR {
+            let header: MsgHdr = read_user(args.second())?;
+            (iov, count) = (header.iov, header.iov_len);
+        }
+        if count > 1
+            && let Some(buffer) = read_user::<[IoVec; 2]>(iov)
+            && buffer[0].base == found.base
+        {
+            let left = limit - found.len;
+            found.next = buffer[1].base;
+            found.next_len = if buffer[1].len < left { buffer[1].len } else { left };
+        }
+    }
+    Some(found)
 }
 
 #[inline(always)]
@@ -152,18 +241,36 @@ fn first_buffer(iov: u64, count: u64) -> Option<(u64, u64)> {
     None
 }
 
-/// The state of this thread, made if need be.
+/// Room for the call to be accounted.
 #[inline(always)]
-fn task_of(tid: u32) -> Option<*mut Task> {
-    if let Some(task) = TASKS.get_ptr_mut(tid) {
+fn task_of(caller: Caller) -> Option<*mut Task> {
+    if let Some(task) = maps::task(caller) {
         return Some(task);
     }
+    if !can(config_flags::PREEMPTIBLE) {
+        return None;
+    }
+    let tid = caller.tid();
     let blank = BLANK_TASK.get(0)?;
     if TASKS.insert(tid, blank, BPF_NOEXIST as u64).is_err() {
         count(Counter::TaskTableFull);
         return None;
     }
     TASKS.get_ptr_mut(tid)
+}
+
+/// As [`task_of`]; without room the bytes of `conn` cannot be followed any more.
+///
+/// # Safety
+/// `conn` is a valid value of [`CONNS`] with the key `sk`.
+#[inline(always)]
+unsafe fn task_or_close(caller: Caller, conn: *mut Conn, sk: u64) -> Option<*mut Task> {
+    let task = task_of(caller);
+    if task.is_none() {
+        // SAFETY: promised by the caller.
+        unsafe { conn::close(conn, sk, close_reason::FRAMING_LOST, 0, false) };
+    }
+    task
 }
 
 /// A call returns `result` > 0 bytes, or messages.
@@ -173,155 +280,143 @@ fn task_of(tid: u32) -> Option<*mut Task> {
 /// cleared `sending`, a receive by the mark that the first instance leaves.
 #[inline(always)]
 pub fn exit<C: EbpfContext, const AGAIN: bool>(ctx: &C, registers: u64, result: u64) -> Option<()> {
-    let args: Args = read(registers, arch::ARGS_OFFSET)?;
-    let number = args.number()?;
-    let (shape, direction) = match number {
-        arch::READ | arch::RECVFROM => (Shape::Buffer, RECEIVE),
-        arch::READV => (Shape::Vector, RECEIVE),
-        arch::RECVMSG => (Shape::Message, RECEIVE),
-        arch::RECVMMSG => (Shape::Batch, RECEIVE),
-        arch::WRITE | arch::SENDTO => (Shape::Buffer, SEND),
-        arch::WRITEV => (Shape::Vector, SEND),
-        arch::SENDMSG => (Shape::Message, SEND),
-        arch::SENDMMSG => (Shape::Batch, SEND),
-        arch::SENDFILE => (Shape::Unseen, SEND),
-        arch::SPLICE => (Shape::Unseen, SEND),
-        _ => return None,
-    };
-    let ids = bpf_get_current_pid_tgid();
-    let (tgid, tid) = ((ids >> 32) as u32, ids as u32);
-    let mut direction = direction;
-    let task = if direction == SEND
-        && let Some(task) = sent(tid, number, &args)
-    {
-        task
-    } else {
-        if direction == SEND {
-            if number != arch::SPLICE {
+    let args = args(registers)?;
+    let call = forget(call::on_return(args.number()?)?);
+    let caller = Caller::current();
+    // SAFETY: valid map values, for the whole function.
+    unsafe {
+        let task;
+        let conn;
+        if !call::receives(call)
+            && let Some(send) = sent(caller, call, &args)
+        {
+            conn = CONNS.get_ptr_mut((*send).sk)?;
+            task = task_or_close(caller, conn, (*send).sk)?;
+            (*task).sk = (*send).sk;
+            (*task).direction = SEND;
+            let first = (*send).first;
+            (*task).first = first;
+            (*task).last = if (*send).nonblocking != 0 {
+                first
+            } else {
+                now()
+            };
+        } else {
+            // What is spliced may come from a socket and go to a pipe.
+            if !call::receives(call) && call != call::SPLICE {
                 return None;
             }
-            // From a socket to a pipe.
-            direction = RECEIVE;
-        }
-        let task = received(tgid, tid, number, shape, &args, result)?;
-        // SAFETY: a valid map value.
-        unsafe {
+            let socket = receiving(caller, call, &args)?;
+            conn = received(&socket, call, &args, result)?;
+            task = task_or_close(caller, conn, socket.sk)?;
             if AGAIN && (*task).received != 0 {
                 (*task).received = 0;
                 return None;
             }
             (*task).received = !AGAIN as u8;
-        }
-        task
-    };
-    // SAFETY: a valid map value.
-    unsafe {
-        let returned = now();
-        if direction == RECEIVE {
+            (*task).sk = socket.sk;
+            (*task).direction = RECEIVE;
+            let returned = now();
             (*task).first = returned;
             (*task).last = returned;
-        } else {
-            (*task).last = if (*task).nonblocking != 0 {
-                (*task).first
-            } else {
-                returned
-            };
         }
-        (*task).tgid = tgid;
-        (*task).tid = tid;
-        (*task).direction = direction;
-        (*task).staged = 0;
-        (*task).pending = 0;
-        (*task).runs = 0;
-        (*task).refused = 0;
-        (*task).batch_left = 0;
+        (*task).tgid = caller.tgid();
+        (*task).tid = caller.tid();
         (*task).left = result;
-        (*task).iov_left = 0;
-        (*task).piece = 0;
         (*task).piece_len = 0;
-        match shape {
-            Shape::Buffer => {
-                (*task).piece = args.second();
-                (*task).piece_len = result;
-            }
-            Shape::Unseen => (*task).piece_len = result,
-            Shape::Vector => {
-                (*task).iov = args.second();
-                (*task).iov_left = args.third() as u32;
-            }
-            Shape::Message => {
-                let header: MsgHdr = read_user(args.second())?;
-                (*task).iov = header.iov;
-                (*task).iov_left = header.iov_len as u32;
-            }
-            Shape::Batch => {
-                (*task).batch = args.second();
-                (*task).batch_left = result as u32;
-                (*task).left = 0;
-            }
+        begin(task);
+        if call <= call::LAST_BUFFER {
+            (*task).piece = args.second();
+            (*task).piece_len = result;
+        } else if call <= call::LAST_VECTOR {
+            (*task).iov = args.second();
+            (*task).iov_left = args.third() as u32;
+        } else if call <= call::LAST_MESSAGE {
+            let header: MsgHdr = read_user(args.second())?;
+            (*task).iov = header.iov;
+            (*task).iov_left = header.iov_len as u32;
+        } else if call <= call::LAST_BATCH {
+            (*task).batch = args.second();
+            (*task).batch_left = result as u32;
+            (*task).left = 0;
+        } else {
+            (*task).piece_len = result;
         }
-        count(Counter::Calls);
-        STAGES.tail_call(ctx, ADVANCE);
+        count_call(Counter::Calls);
+        // Constant indices: these jumps are direct.
+        if (*conn).protocol == HTTP1 {
+            (*task).stage = ADVANCE as u8;
+            return advance::run(ctx, task, conn);
+        } else {
+            (*task).stage = FRAMES as u8;
+            STAGES.tail_call(ctx, FRAMES);
+        }
     }
     None
 }
 
-/// The state of a followed send that returns.
+/// What nothing of the call is known of yet.
+///
+/// Volatile: the compiler would make a call of `memset` of it, a loop over bytes.
 #[inline(always)]
-fn sent(tid: u32, number: u64, args: &Args) -> Option<*mut Task> {
-    let task = TASKS.get_ptr_mut(tid)?;
-    let fd = if number == arch::SPLICE {
+unsafe fn begin(task: *mut Task) {
+    // SAFETY: a valid map value, promised by the caller.
+    unsafe {
+        (&raw mut (*task).piece).write_volatile(0);
+        (&raw mut (*task).iov_left).write_volatile(0);
+        (&raw mut (*task).batch_left).write_volatile(0);
+        (&raw mut (*task).staged).write_volatile(0);
+        (&raw mut (*task).runs).write_volatile(0);
+        (&raw mut (*task).pending).write_volatile(0);
+        (&raw mut (*task).refused).write_volatile(0);
+        (&raw mut (*task).opens).write_volatile(0);
+    }
+}
+
+/// The followed send that returns.
+#[inline(always)]
+fn sent(caller: Caller, call: u8, args: &Args) -> Option<*mut Send> {
+    let send = sends::of(caller.tid())?;
+    let fd = if call == call::SPLICE {
         args.third()
     } else {
         args.first()
     };
     // SAFETY: a valid map value.
     unsafe {
-        if (*task).sending == 0 || (*task).send_fd != fd || (*task).send_buffer != args.second() {
+        if (*send).sending == 0 || (*send).fd != fd || (*send).buffer != args.second() {
             return None;
         }
-        (*task).sending = 0;
+        (*send).sending = 0;
     }
-    Some(task)
+    Some(send)
 }
 
-/// The state for a receive that returns, if the connection is followed.
+/// The socket of a receive that returns data.
 #[inline(always)]
-fn received(
-    tgid: u32,
-    tid: u32,
-    number: u64,
-    shape: Shape,
-    args: &Args,
-    result: u64,
-) -> Option<*mut Task> {
-    if tgid == config!(self_tgid) {
-        return None;
-    }
+fn receiving(caller: Caller, call: u8, args: &Args) -> Option<Socket> {
     // What is only looked at will be received later; errors are not data.
-    let flags = match number {
-        arch::RECVFROM | arch::RECVMMSG => args.fourth(),
-        arch::RECVMSG => args.third(),
+    let flags = match call {
+        call::RECVFROM | call::RECVMMSG => args.fourth(),
+        call::RECVMSG => args.third(),
         _ => 0,
     };
     if flags & (MSG_PEEK | MSG_ERRQUEUE) != 0 {
         return None;
     }
-    let socket = socket_of(args.first())?;
-    let len = if shape == Shape::Batch {
+    let socket = caller.socket(args.first())?;
+    (caller.tgid() != config!(self_tgid)).then_some(socket)
+}
+
+/// The connection of a receive that returns, if it is followed.
+#[inline(always)]
+fn received(socket: &Socket, call: u8, args: &Args, result: u64) -> Option<*mut Conn> {
+    let len = if call == call::RECVMMSG {
         read_user::<u32>(args.second() + BATCH_LEN)? as u64
     } else {
         result
     };
-    let conn = conn::follow(&socket, RECEIVE, || peek(shape, args, len))?;
-    let Some(task) = task_of(tid) else {
-        // SAFETY: a valid map value.
-        unsafe { conn::close(conn, socket.sk, close_reason::FRAMING_LOST, 0, false) };
-        return None;
-    };
-    // SAFETY: a valid map value.
-    unsafe { (*task).sk = socket.sk };
-    Some(task)
+    conn::follow(socket, RECEIVE, || peek_two(call, args, len))
 }
 
 /// A descriptor is closed. Unix sockets have no state tracepoint: theirs are closed

@@ -5,6 +5,7 @@ mod deny;
 mod deps;
 mod ebpf;
 mod layering;
+mod picture;
 mod process;
 mod test;
 mod vm;
@@ -43,19 +44,37 @@ enum Task {
     BenchHooks(bench::hooks::Args),
     /// Measure what tracing costs a saturated server, in interleaved rounds
     BenchThroughput(bench::throughput::Args),
+    /// Measure what tracing adds to latency at a fixed rate, in interleaved rounds
+    BenchLatency(bench::latency::Args),
+    /// Run `remora demo` in a terminal and draw it into docs/demo.svg, for README.md
+    Picture,
+    /// Trace and export a high rate of requests, and fail if one is lost
+    BenchLoss(bench::loss::Args),
 }
 
 fn main() -> ExitCode {
+    if ebpf::crate_names::asked() {
+        return ebpf::crate_names::main();
+    }
     let done = |()| true;
     let result = match Cli::parse().task {
         Task::BuildEbpf => ebpf::build().map(done),
-        Task::CheckEbpf { rebuild } => ebpf::check(rebuild).map(done),
+        Task::CheckEbpf { rebuild: false } => ebpf::check().map(done),
+        Task::CheckEbpf { rebuild: true } => ebpf::rebuild().map(|remark| {
+            if let Some(remark) = remark {
+                println!("note: {remark}");
+            }
+            true
+        }),
         Task::Test(args) => test::main(&args),
         Task::Layering => layering::check().map(done),
         Task::Deny => deny::check().map(|_| true),
         Task::TestVm(args) => vm::main(&args).map(done),
         Task::BenchHooks(args) => bench::hooks::main(&args).map(done),
         Task::BenchThroughput(args) => bench::throughput::main(&args).map(done),
+        Task::BenchLatency(args) => bench::latency::main(&args).map(done),
+        Task::Picture => picture::main().map(done),
+        Task::BenchLoss(args) => bench::loss::main(&args).map(done),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,

@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 use std::io;
 
+use super::deciding::routed;
 use super::live::{Live, STEP};
 use super::{processes, replay, written};
 use crate::cli::demo::Demo;
@@ -17,6 +18,7 @@ use crate::output::red::Red;
 use crate::output::screen::{Colour, Screen};
 use crate::output::{self, Report};
 use crate::recording::Recording;
+use crate::route::Router;
 use crate::signal;
 
 /// Requests shown as they happen; the rest is counted.
@@ -62,6 +64,7 @@ fn live(demo: &Demo) -> Result<u8, Refused> {
         &pids,
         processes(&demo.config),
         demo.record.as_deref(),
+        false,
     )
     .map_err(|failure| match failure.exit {
         Exit::Unsupported | Exit::Failed => Refused::ByKernel(failure),
@@ -101,12 +104,13 @@ struct Stage {
     left: u64,
     red: Red,
     counts: Counts,
+    router: Router,
 }
 
 /// Requests seen by process and side, for at most as many processes as take part.
 #[derive(Clone, Copy, Default)]
 struct Counts {
-    seen: [(u32, u64, u64); 3],
+    seen: [(u32, u64, u64); 4],
     strangers: u64,
 }
 
@@ -143,6 +147,10 @@ impl Stage {
             left,
             red: Red::default(),
             counts: Counts::default(),
+            router: {
+                let deciding = &demo.config.deciding;
+                Router::new(deciding.routes.clone(), deciding.max_routes)
+            },
         }
     }
 
@@ -163,6 +171,8 @@ impl Stage {
 impl Sink for Stage {
     fn exchange(&mut self, exchange: &Exchange<'_>) {
         self.counts.add(exchange.process.tgid, exchange.side);
+        let route = self.router.route(exchange);
+        let exchange = &routed(exchange, route);
         self.red.record(exchange);
         if self.left > 0 {
             self.left -= 1;
@@ -172,22 +182,23 @@ impl Sink for Stage {
 }
 
 /// Holds what was seen against what the processes say they did.
-fn verdict(did: &Did, counts: &Counts, pids: [u32; 3], summary: &Summary) -> Result<u8, Failure> {
-    let [stock, shop, client] = pids;
+fn verdict(did: &Did, counts: &Counts, pids: [u32; 4], summary: &Summary) -> Result<u8, Failure> {
+    let [stock, shop, prices, client] = pids;
     let rows = [
-        ("clients made", did.made, counts.of(client).1),
+        ("clients made", did.made + did.called, counts.of(client).1),
         ("shop served", did.shop_served, counts.of(shop).0),
         ("shop made", did.shop_asked, counts.of(shop).1),
         ("stock served", did.stock_served, counts.of(stock).0),
+        ("prices served", did.prices_served, counts.of(prices).0),
     ];
     let exact = rows.iter().all(|(_, said, seen)| said == seen)
         && counts.strangers == 0
         && summary.balanced();
     if exact {
         eprintln!(
-            "remora: the clients made {} requests and the shop {} more; \
+            "remora: the clients made {} requests and {} calls, and the shop {} requests more; \
              each was seen on both sides, none was missed or made up",
-            did.made, did.shop_asked
+            did.made, did.called, did.shop_asked
         );
         return Ok(Exit::Done.code());
     }
@@ -216,21 +227,24 @@ mod tests {
     fn a_single_request_amiss_is_a_failure() {
         let did = Did {
             made: 5,
+            called: 2,
             shop_served: 5,
             shop_asked: 3,
             stock_served: 3,
+            prices_served: 2,
         };
-        let pids = [1, 2, 3];
+        let pids = [1, 2, 4, 3];
         let summary = Summary {
-            seen: 16,
-            emitted: 16,
+            seen: 20,
+            emitted: 20,
             ..Summary::default()
         };
         let exact = [
-            (3, Side::Client, 5),
+            (3, Side::Client, 7),
             (2, Side::Server, 5),
             (2, Side::Client, 3),
             (1, Side::Server, 3),
+            (4, Side::Server, 2),
         ];
         assert_eq!(verdict(&did, &counts(&exact), pids, &summary), Ok(0));
         for at in 0..exact.len() {
@@ -244,7 +258,7 @@ mod tests {
         let stranger = [&exact[..], &[(9, Side::Client, 1)]].concat();
         assert!(verdict(&did, &counts(&stranger), pids, &summary).is_err());
         let unbalanced = Summary {
-            seen: 17,
+            seen: 21,
             ..summary
         };
         assert!(verdict(&did, &counts(&exact), pids, &unbalanced).is_err());

@@ -3,24 +3,31 @@
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::written;
 use crate::capture::{self, Capture, CaptureConfig};
 use crate::cli::doctor::Doctor;
+use crate::config::spool::SpoolSettings;
 use crate::exit::{Exit, Failure};
 use crate::output::Format;
 use crate::output::screen::{Colour, Screen};
 use crate::preflight::{self, Check, Status};
+use crate::queue::spool::disk::OsDisk;
+use crate::queue::spool::{Limits, Spool};
 use crate::text::cell::Cell;
 
 /// Shows the checks. Returns the exit code.
 pub(super) fn run(doctor: &Doctor) -> Result<u8, Failure> {
-    let mut checks = preflight::checks(doctor.endpoint.as_deref());
+    let endpoint = doctor.endpoint.as_ref();
+    let mut checks =
+        preflight::checks(endpoint.map(|found| (found.address.as_str(), found.origin.as_str())));
     if checks.iter().all(|check| check.status != Status::Fail) {
         checks.push(programs());
     }
     checks.push(configuration(&doctor.mistakes));
+    checks.extend(doctor.spool.as_ref().map(spool));
     let text = match doctor.format {
         Format::Json => json(&checks)?,
         Format::Table => table(&checks, &Screen::stdout()),
@@ -36,15 +43,27 @@ pub(super) fn run(doctor: &Doctor) -> Result<u8, Failure> {
     Ok(exit.code())
 }
 
-/// Whether this kernel takes the programs, and what they keep in its memory.
+/// How long the programs are attached to see whether the kernel leaves them out.
+const ATTACHED: Duration = Duration::from_millis(100);
+
+/// Whether this kernel takes the programs, what they keep in its memory, and whether it
+/// runs them at every event.
 fn programs() -> Check {
     let (id, title) = ("programs", "kernel programs");
     let begun = Instant::now();
-    match Capture::load(&CaptureConfig::default()) {
-        Ok(_capture) => {
+    match Capture::start(&CaptureConfig::default()) {
+        Ok(capture) => {
             let memory = capture::kernel_memory().unwrap_or(0) >> 20;
             let millis = begun.elapsed().as_millis();
-            let observed = format!("loaded in {millis} ms; {memory} MiB of kernel memory, no more");
+            thread::sleep(ATTACHED);
+            // Not a warning: how many there are says nothing yet of whether any hid a request.
+            let missed = capture.missed().map_or_else(
+                || "this kernel does not tell when it leaves them out".to_owned(),
+                |missed| format!("left out {missed} times in {} ms", ATTACHED.as_millis()),
+            );
+            let observed = format!(
+                "attached in {millis} ms; {memory} MiB of kernel memory, no more; {missed}"
+            );
             Check {
                 id,
                 title,
@@ -62,6 +81,45 @@ fn programs() -> Check {
             fix: Some(error.fix().to_owned()),
             lost: Some("everything"),
         },
+    }
+}
+
+/// Whether the spool can be used, and what is in it.
+fn spool(settings: &SpoolSettings) -> Check {
+    let (id, title) = ("spool", "export spool");
+    let dir = settings.dir.display();
+    let looked = OsDisk::look(&settings.dir)
+        .and_then(|disk| Spool::look(Box::new(disk), Limits::new(settings.bytes, false), 0));
+    let (observed, problem) = match looked {
+        Ok(spool) => {
+            let stats = spool.stats();
+            let observed = format!(
+                "{dir}: {} spans, {} of {} bytes",
+                stats.items, stats.bytes, settings.bytes
+            );
+            let damaged = stats.damaged > 0;
+            (
+                observed,
+                damaged.then(|| format!("see what is damaged: remora spool verify --dir {dir}")),
+            )
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            (format!("{dir}: not there yet, the agent makes it"), None)
+        }
+        Err(error) => {
+            let fix = format!("make {dir} a directory that the agent may read and write");
+            (format!("{dir}: {error}"), Some(fix))
+        }
+    };
+    Check {
+        id,
+        title,
+        status: problem.as_ref().map_or(Status::Pass, |_| Status::Warn),
+        observed,
+        lost: problem
+            .as_ref()
+            .map(|_| "spans that wait while the gateway is away"),
+        fix: problem,
     }
 }
 
@@ -171,7 +229,7 @@ Remora does not work here; failed checks: 1.
         let schema = crate::output::schema::by_name("doctor").unwrap();
         let schema: serde_json::Value = serde_json::from_str(schema).unwrap();
         let validator = jsonschema::draft202012::new(&schema).unwrap();
-        let mut checks = preflight::checks(Some("127.0.0.1:9"));
+        let mut checks = preflight::checks(Some(("127.0.0.1:9", "default")));
         checks.push(configuration(&[Mistake::new("--x", "wrong")]));
         let text = json(&checks).unwrap();
         assert_eq!(text.lines().count(), checks.len());

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -38,16 +39,21 @@ pub(super) struct Live<P> {
 
 impl<P: Processes> Live<P> {
     /// Begins to capture. `only` are processes to which, with their children, tracing
-    /// is limited; `record` is a file for what comes from the kernel.
+    /// is limited; `record` is a file for what comes from the kernel; `serving` says
+    /// whether to note which thread serves which request.
     pub(super) fn start(
         config: &Config,
         only: &[u32],
         processes: P,
         record: Option<&Path>,
+        serving: bool,
     ) -> Result<Self, Failure> {
         // Whoever lacks them gets this one message, and no other.
         preflight::privileges()?;
-        let capture_config = capture_config(config, only)?;
+        let capture_config = CaptureConfig {
+            serving,
+            ..capture_config(config, only)?
+        };
         let (seed, clock) = (Seed::random(), Offset::measure());
         // First the kernel, so that nothing is written where it refuses.
         let capture = Capture::start(&capture_config).map_err(refused)?;
@@ -114,8 +120,23 @@ impl<P: Processes> Live<P> {
         Ok(self.pipeline.ledger())
     }
 
+    /// Which thread serves which request: see [`Capture::serving`].
+    pub(super) fn serving(&self) -> Result<BorrowedFd<'_>, CaptureError> {
+        self.capture.serving()
+    }
+
+    /// Events at which the kernel left the programs out: see [`Capture::missed`].
+    pub(super) fn missed(&self) -> Option<u64> {
+        self.capture.missed()
+    }
+
     /// Detaches the programs, takes what is left, and closes the ledger.
     pub(super) fn finish<S: Sink>(mut self, sink: &mut S) -> Result<Ledger, Failure> {
+        if let Some(missed) = self.missed().filter(|missed| *missed > 0) {
+            eprintln!(
+                "remora: the kernel left the programs out {missed} times; each may hide a request"
+            );
+        }
         self.capture.stop().map_err(refused)?;
         thread::sleep(HOOKS_END);
         while self.step(Duration::ZERO, sink)? > 0 {}
@@ -207,7 +228,7 @@ fn kernel_rule(rule: &Rule) -> Result<capture::Rule, Failure> {
 }
 
 /// The kernel's id of a cgroup v2: the inode number of its folder.
-fn cgroup_id(path: &str) -> io::Result<u64> {
+pub(super) fn cgroup_id(path: &str) -> io::Result<u64> {
     let mounts = std::fs::read_to_string("/proc/self/mounts")?;
     let root = mounts
         .lines()

@@ -2,16 +2,23 @@
 //! pairing stage, and sinks.
 
 mod child;
+mod continuous;
 mod debug;
+mod deciding;
 mod demo;
 mod doctor;
 mod live;
+mod metering;
 mod names;
 mod outlet;
+mod profile;
 mod redacting;
+mod reload;
 mod replay;
 mod run;
+mod spool;
 mod status;
+mod tagging;
 mod trace;
 
 use std::io::{self, Write};
@@ -32,12 +39,14 @@ pub fn execute(invocation: Invocation) -> Result<u8, Failure> {
         Invocation::Print(text) => print(&text),
         Invocation::Trace(trace) => trace::run(trace),
         Invocation::Replay(replay) => replay::run(replay),
+        Invocation::Profile(asked) => profile::run(&asked),
         Invocation::Run(run) => run::run(&run),
         Invocation::Debug(args) => debug::run(&args),
         Invocation::DemoService(args) => done(service::run(&args)),
         Invocation::DemoClient(args) => done(client::run(&args)),
         Invocation::Demo(demo) => demo::run(&demo),
         Invocation::Doctor(doctor) => doctor::run(&doctor),
+        Invocation::Spool(command) => spool::run(&command),
     }
 }
 

@@ -2,13 +2,16 @@
 
 use std::io;
 
+use super::deciding::routed;
 use crate::cli::output::Output;
 use crate::exchange::{Exchange, Sink};
 use crate::filter::Filter;
 use crate::ledger::{Ledger, Summary};
 use crate::output::red::Red;
 use crate::output::screen::Screen;
-use crate::output::{self, Report};
+use crate::output::{self, Report, Why};
+use crate::route::Router;
+use crate::sampling::Sampler;
 
 /// Shows exchanges that pass a filter, up to a number.
 pub(super) struct Outlet {
@@ -19,6 +22,11 @@ pub(super) struct Outlet {
     /// How many may still be shown.
     left: u64,
     filtered: u64,
+    router: Router,
+    /// For explaining only: nothing is left out.
+    sampler: Option<Sampler>,
+    /// End of the latest request: the time of what is shown, live or recorded.
+    now_ns: u64,
 }
 
 impl Outlet {
@@ -32,6 +40,10 @@ impl Outlet {
             screen,
             left: output.count.unwrap_or(u64::MAX),
             filtered: 0,
+            router: Router::new(output.deciding.routes.clone(), output.deciding.max_routes),
+            sampler: (output.explain_sampling)
+                .then(|| Sampler::new(output.deciding.sampling.clone())),
+            now_ns: 0,
         }
     }
 
@@ -65,13 +77,32 @@ impl Outlet {
 
 impl Sink for Outlet {
     fn exchange(&mut self, exchange: &Exchange<'_>) {
+        let route = self.router.route(exchange);
+        // Sampling sees all that the agent would see, whatever is shown of it.
+        let decision = self.sampler.as_mut().map(|sampler| {
+            let end = exchange.start_unix_ns.saturating_add(exchange.duration_ns);
+            self.now_ns = self.now_ns.max(end);
+            sampler.tick(self.now_ns, 0.0);
+            sampler.decide(exchange, route)
+        });
+        let exchange = &routed(exchange, route);
         // What comes after the last one that was asked for is kept back as well.
         if self.left == 0 || !self.filter.passes(exchange) {
             self.filtered += 1;
             return;
         }
         self.left -= 1;
-        self.report.exchange(exchange);
+        match (&self.sampler, decision) {
+            (Some(sampler), Some(decision)) => {
+                let why = Why {
+                    kept: decision.keep,
+                    by: sampler.name(decision.by),
+                    probability: decision.threshold.map(|threshold| threshold.probability()),
+                };
+                self.report.explained(exchange, &why);
+            }
+            _ => self.report.exchange(exchange),
+        }
         if let Some(red) = &mut self.red {
             red.record(exchange);
         }

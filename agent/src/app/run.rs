@@ -1,16 +1,26 @@
 //! `remora run`: the agent.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use super::live::{Live, STEP};
+use super::continuous::{Continuous, Finished};
+use super::deciding::{Decider, metrics_settings};
+use super::live::{self, Live, STEP};
+use super::metering::Metering;
 use super::processes;
 use super::redacting::Redacting;
+use super::reload::Reload;
 use super::status::RunStatus;
+use super::tagging::tags;
 use crate::cli::run::Run;
+use crate::config::otel::{OtelSettings, OtlpSettings};
+use crate::config::resolved::Config;
+use crate::config::{self, Mistake};
 use crate::exit::{Exit, Failure};
+use crate::export::batch::Signal;
 use crate::export::counters::{DropReason, Snapshot};
 use crate::export::exporter::{Destination, ExportSettings, Exporter, StartError};
+use crate::export::sink::OtlpSink;
 use crate::output::screen::Screen;
 use crate::telemetry::server::TelemetryServer;
 use crate::{output, signal};
@@ -34,50 +44,168 @@ pub(super) fn run(run: &Run) -> Result<u8, Failure> {
         .with_fix("unset it, or do not start the agent")
     })?;
     settings.span.allow_query = run.config.query.shows_any();
+    if run.config.profiling.is_some() {
+        settings.profiles = Some(match &settings.destination {
+            Destination::Gateway(_) => Destination::Gateway(run.otel.profiles.clone()),
+            same => same.clone(),
+        });
+    }
     if let Some(file) = &run.config.export_file {
         settings.destination = Destination::File(file.clone());
+        settings.profiles = settings.profiles.map(|_| Destination::File(file.clone()));
     }
+    settings.spool.clone_from(&run.config.spool);
+    settings.failover = failover(&run.config, &run.otel)?;
     let destination = settings.destination.to_string();
-    let mut live = Live::start(&run.config, &[], processes(&run.config), None)?;
+    let metrics = run.otel.metrics_export;
+    if metrics.prometheus && run.config.listen.is_none() {
+        return Err(Failure::new(
+            Exit::Config,
+            "OTEL_METRICS_EXPORTER=prometheus, but nothing listens",
+        )
+        .with_fix("say where with --listen 127.0.0.1:9464"));
+    }
+    signal::catch_hangup().map_err(Failure::failed)?;
+    let profiles_to = settings.profiles.as_ref().map(ToString::to_string);
+    let found = processes(&run.config);
+    let serving = run.config.profiling.is_some();
+    let mut live = Live::start(&run.config, &[], found, None, serving)?;
+    let gateway = matches!(settings.destination, Destination::Gateway(_));
+    let metering = (metrics.otlp && gateway)
+        .then(|| Metering::start(&settings, &run.otel, settings.host.clone()))
+        .transpose()
+        .map_err(unusable)?;
+    let queue_bytes = settings.queue_bytes;
     let (exporter, sink) = Exporter::start(settings).map_err(unusable)?;
-    let mut sink = Redacting::new(sink, run.config.query.clone());
-    let status = Arc::new(RunStatus::new(exporter.counters(), exporter.queue()));
+    let sink = Redacting::new(sink, run.config.query.clone());
+    let counted = metrics_settings(
+        &run.config.deciding,
+        &metrics,
+        run.otel.known_methods.clone(),
+    );
+    let queue = (exporter.queue(), queue_bytes);
+    let mut sink = Decider::new(sink, &run.config.deciding, counted, unix_ns(), queue);
+    let status = RunStatus::new(exporter.counters(), exporter.queue(), metrics.prometheus);
+    let status = Arc::new(status);
+    let profiles = match (run.config.profiling, exporter.profiles()) {
+        (Some(profiling), Some(profiles)) => {
+            let (tagger, tags) = tags(run.otel.known_methods.clone());
+            sink.tagger = Some(tagger);
+            let threads = live.serving().map_err(live::refused)?;
+            let threads = threads.try_clone_to_owned().map_err(Failure::failed)?;
+            Some(Continuous::start(profiling, profiles, (threads, tags))?)
+        }
+        _ => None,
+    };
     let server = listen(run, &status)?;
-    status.publish(&live.ledger()?.summary());
+    status.publish(&live.ledger()?.summary(), live.missed());
     eprintln!("remora: exporting to {destination}");
+    if let Some(destination) = profiles_to {
+        eprintln!("remora: exporting profiles to {destination}");
+    }
     if let Some(server) = &server {
         eprintln!("remora: listening on {}", server.address());
     }
-    let followed = follow(&mut live, &mut sink, server.is_some().then_some(&status));
+    let mut agent = Agent {
+        sink,
+        metering,
+        reload: Reload::new(run.source.clone(), run.config.clone()),
+        status: server.is_some().then_some(&status),
+        published: Instant::now(),
+    };
+    let followed = agent.follow(&mut live);
     status.stopping();
     // Whatever ended it: what was captured is delivered, and accounted for.
-    let ledger = live.finish(&mut sink);
+    let ledger = live.finish(&mut agent.sink);
+    let Agent {
+        mut sink, metering, ..
+    } = agent;
+    if let Some(metering) = metering {
+        let exported = metering.finish(&mut sink.registry, unix_ns(), FLUSH);
+        eprintln!("remora: metrics: {} data points", export_line(&exported));
+    }
+    let sampled = sink.line();
     drop(sink);
+    let profiled = profiles.map(Continuous::finish).transpose();
     let exported = exporter.shutdown(FLUSH);
     let summary = ledger?.summary();
     eprintln!("remora: {}", output::ledger_line(&summary, &Screen::file()));
+    eprintln!("remora: {sampled}");
     eprintln!("remora: {}", export_line(&exported));
     followed?;
+    if let Some(finished) = profiled? {
+        eprintln!("remora: {}", profiles_line(&finished));
+    }
     Ok(Exit::Done.code())
 }
 
-fn follow<P: crate::conn::Processes>(
-    live: &mut Live<P>,
-    sink: &mut Redacting<crate::export::sink::OtlpSink>,
-    status: Option<&Arc<RunStatus>>,
-) -> Result<(), Failure> {
-    let mut published = Instant::now();
-    while signal::received().is_none() {
-        live.step(STEP, sink)?;
-        sink.sink.tick();
-        if let Some(status) = status
-            && published.elapsed() >= PUBLISH
-        {
-            published = Instant::now();
-            status.publish(&live.ledger()?.summary());
+/// What a run works with beside its source.
+struct Agent<'a> {
+    sink: Decider<Redacting<OtlpSink>>,
+    metering: Option<Metering>,
+    reload: Reload,
+    status: Option<&'a Arc<RunStatus>>,
+    published: Instant,
+}
+
+impl Agent<'_> {
+    fn follow<P: crate::conn::Processes>(&mut self, live: &mut Live<P>) -> Result<(), Failure> {
+        while signal::received().is_none() {
+            live.step(STEP, &mut self.sink)?;
+            self.sink.sink.sink.tick();
+            self.sink.tick();
+            if let Some(metering) = &mut self.metering {
+                metering.tick(&mut self.sink.registry, unix_ns());
+            }
+            if let Some(deciding) = self.reload.poll() {
+                self.sink.configure(&deciding);
+            }
+            self.report(live)?;
+        }
+        Ok(())
+    }
+
+    /// Tells whoever asks at `--listen`.
+    fn report<P: crate::conn::Processes>(&mut self, live: &mut Live<P>) -> Result<(), Failure> {
+        let Some(status) = self.status else {
+            return Ok(());
+        };
+        if status.red_wanted() {
+            status.hand_over(self.sink.prometheus());
+        }
+        if self.published.elapsed() >= PUBLISH {
+            self.published = Instant::now();
+            let summary = live.ledger()?.summary();
+            status.publish(&summary, live.missed());
+            let mut sampling = self.sink.metrics();
+            sampling.in_flight = summary.in_flight;
+            sampling.reloads = (self.reload.taken, self.reload.refused);
+            status.publish_sampling(sampling);
+        }
+        Ok(())
+    }
+}
+
+/// The wall clock, ns since 1970.
+fn unix_ns() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    now.map_or(0, |now| u64::try_from(now.as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// The gateways behind the first one.
+pub(super) fn failover(config: &Config, otel: &OtelSettings) -> Result<Vec<OtlpSettings>, Failure> {
+    let (mut all, mut mistakes) = (Vec::new(), Vec::new());
+    for url in &config.export_failover {
+        match otel.traces.at(url, Signal::Traces) {
+            Ok(settings) => all.push(settings),
+            Err(problem) => mistakes.push(Mistake::new("export_failover", problem)),
         }
     }
-    Ok(())
+    if mistakes.is_empty() {
+        Ok(all)
+    } else {
+        Err(config::failure(&mistakes))
+    }
 }
 
 /// Opens a port if one is asked for.
@@ -93,7 +221,7 @@ fn listen(run: &Run, status: &Arc<RunStatus>) -> Result<Option<TelemetryServer>,
         })
 }
 
-fn unusable(error: StartError) -> Failure {
+pub(super) fn unusable(error: StartError) -> Failure {
     let exit = match error {
         StartError::Thread(_) => Exit::Failed,
         _ => Exit::Config,
@@ -102,7 +230,7 @@ fn unusable(error: StartError) -> Failure {
 }
 
 /// What became of the spans, as one line.
-fn export_line(exported: &Snapshot) -> String {
+pub(super) fn export_line(exported: &Snapshot) -> String {
     let dropped: u64 = exported.dropped.iter().sum();
     let mut line = format!(
         "{} reported = {} delivered + {dropped} dropped",
@@ -117,7 +245,29 @@ fn export_line(exported: &Snapshot) -> String {
     if !reasons.is_empty() {
         line.push_str(&format!(" ({})", reasons.join(", ")));
     }
+    if exported.queued > 0 {
+        line.push_str(&format!(" + {} kept in the spool", exported.queued));
+    }
     line
+}
+
+/// What became of the samples and of the profiles they were in, as one line.
+fn profiles_line(finished: &Finished) -> String {
+    let Finished {
+        ledger,
+        given_up,
+        sink,
+    } = finished;
+    format!(
+        "{} samples = {} in profiles + {} lost + {given_up} given up at the end; \
+         {} in requests, {} outside of any that is known; profiles of processes: {}",
+        ledger.seen + given_up,
+        ledger.emitted,
+        ledger.lost(),
+        ledger.tagged,
+        ledger.untagged,
+        export_line(&sink.snapshot())
+    )
 }
 
 /// Sends the agent's own log to standard error.
@@ -147,7 +297,7 @@ mod tests {
             "10 reported = 10 delivered + 0 dropped"
         );
         exported.delivered = 7;
-        exported.dropped = [2, 0, 1, 0];
+        exported.dropped = [2, 0, 1, 0, 0, 0, 0];
         assert_eq!(
             export_line(&exported),
             "10 reported = 7 delivered + 3 dropped (queue_full 2, retry_exhausted 1)"

@@ -1,12 +1,14 @@
 //! What `remora run` tells whoever asks at `--listen`.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::export::counters::ExportCounters;
 use crate::ledger::Summary;
 use crate::queue::Queue;
 use crate::telemetry::metrics::{CaptureCounts, SelfMetrics};
+use crate::telemetry::sampling::SamplingMetrics;
 use crate::telemetry::server::Status;
 use crate::telemetry::usage::Usage;
 
@@ -18,21 +20,68 @@ pub(super) struct RunStatus {
     capture: Mutex<Option<CaptureCounts>>,
     counters: Arc<ExportCounters>,
     queue: Arc<dyn Queue>,
+    sampling: Mutex<Option<SamplingMetrics>>,
+    /// RED metrics are asked for, and where they are handed over.
+    red_wanted: AtomicBool,
+    red: (Mutex<Option<String>>, Condvar),
+    /// Whether they are served at all.
+    serves_red: bool,
 }
+
+/// How long a scrape waits for RED metrics: the thread that captures looks every 20 ms.
+const SCRAPE: Duration = Duration::from_secs(1);
 
 impl RunStatus {
     /// Of a run that does not capture yet.
-    pub(super) fn new(counters: Arc<ExportCounters>, queue: Arc<dyn Queue>) -> Self {
+    pub(super) fn new(
+        counters: Arc<ExportCounters>,
+        queue: Arc<dyn Queue>,
+        serves_red: bool,
+    ) -> Self {
         Self {
             capturing: AtomicBool::new(false),
             capture: Mutex::new(None),
             counters,
             queue,
+            sampling: Mutex::new(None),
+            red_wanted: AtomicBool::new(false),
+            red: (Mutex::new(None), Condvar::new()),
+            serves_red,
         }
     }
 
-    /// Capturing works, and this is what came of it so far.
-    pub(super) fn publish(&self, summary: &Summary) {
+    /// The state of sampling.
+    pub(super) fn publish_sampling(&self, sampling: SamplingMetrics) {
+        *self.sampling.lock().unwrap_or_else(PoisonError::into_inner) = Some(sampling);
+    }
+
+    /// Whether somebody waits for [`Self::hand_over`].
+    pub(super) fn red_wanted(&self) -> bool {
+        self.red_wanted.swap(false, Ordering::AcqRel)
+    }
+
+    /// RED metrics for whoever waits.
+    pub(super) fn hand_over(&self, text: String) {
+        *self.red.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
+        self.red.1.notify_all();
+    }
+
+    /// RED metrics of this moment; nothing if the agent is about to end.
+    fn red(&self) -> String {
+        if !self.serves_red || !self.capturing.load(Ordering::Acquire) {
+            return String::new();
+        }
+        let (text, ready) = &self.red;
+        let text = text.lock().unwrap_or_else(PoisonError::into_inner);
+        self.red_wanted.store(true, Ordering::Release);
+        let waited = ready.wait_timeout_while(text, SCRAPE, |text| text.is_none());
+        let (mut text, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        text.take().unwrap_or_default()
+    }
+
+    /// Capturing works, and this is what came of it so far. `missed` are events at which the
+    /// kernel left the programs out, if it tells.
+    pub(super) fn publish(&self, summary: &Summary, missed: Option<u64>) {
         let lost = summary.lost;
         let counts = CaptureCounts {
             seen: summary.seen,
@@ -43,6 +92,7 @@ impl RunStatus {
                 ("conn_evicted", lost.conn_evicted),
                 ("decode", lost.decode),
             ],
+            missed,
         };
         *self.capture.lock().unwrap_or_else(PoisonError::into_inner) = Some(counts);
         self.capturing.store(true, Ordering::Release);
@@ -64,10 +114,16 @@ impl Status for RunStatus {
     }
 
     fn metrics(&self) -> SelfMetrics {
+        let red = self.red();
+        let sampling = self.sampling.lock().unwrap_or_else(PoisonError::into_inner);
+        let sampling = sampling
+            .clone()
+            .map(|sampling| SamplingMetrics { red, ..sampling });
         let capture = self.capture.lock().unwrap_or_else(PoisonError::into_inner);
         SelfMetrics {
             capture: capture.clone(),
             export: Some((self.counters.snapshot(), self.queue.depth())),
+            sampling,
             usage: Usage::read(),
         }
     }
@@ -97,7 +153,11 @@ mod tests {
             items: 10,
             bytes: 1000,
         });
-        let status = Arc::new(RunStatus::new(Arc::clone(&counters), Arc::new(queue)));
+        let status = Arc::new(RunStatus::new(
+            Arc::clone(&counters),
+            Arc::new(queue),
+            false,
+        ));
         let address = "127.0.0.1:0".parse().unwrap();
         let server = TelemetryServer::start(address, status.clone()).unwrap();
         let address = server.address();
@@ -105,15 +165,18 @@ mod tests {
         assert!(!get(address, "/metrics").contains("remora_requests_seen_total"));
 
         counters.accept();
-        status.publish(&Summary {
-            seen: 7,
-            emitted: 4,
-            lost: Lost {
-                ring_full: 3,
-                ..Lost::default()
+        status.publish(
+            &Summary {
+                seen: 7,
+                emitted: 4,
+                lost: Lost {
+                    ring_full: 3,
+                    ..Lost::default()
+                },
+                ..Summary::default()
             },
-            ..Summary::default()
-        });
+            Some(5),
+        );
         assert!(get(address, "/readyz").starts_with("HTTP/1.1 200 "));
         let metrics = get(address, "/metrics");
         for line in [
@@ -121,6 +184,7 @@ mod tests {
             "remora_requests_emitted_total 4\n",
             "remora_requests_lost_total{reason=\"ring_full\"} 3\n",
             "remora_requests_lost_total{reason=\"decode\"} 0\n",
+            "remora_programs_missed_total 5\n",
         ] {
             assert!(metrics.contains(line), "{line} in {metrics}");
         }

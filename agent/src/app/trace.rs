@@ -1,5 +1,6 @@
 //! `remora trace`: what happens on the host, live.
 
+use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 use std::process::{Child, ExitStatus};
 use std::thread;
@@ -20,11 +21,14 @@ const CHILD_ENDS: Duration = Duration::from_secs(5);
 /// Traces until something ends it. Returns the exit code.
 pub(super) fn run(trace: Trace) -> Result<u8, Failure> {
     signal::catch().map_err(Failure::failed)?;
-    let held = hold(&trace)?;
+    let held = match trace.command.as_slice() {
+        [] => None,
+        command => Some(hold(command)?),
+    };
     let only: Vec<u32> = held.iter().map(Held::pid).collect();
     let mut outlet = Outlet::new(trace.filter, &trace.output);
     let found = processes(&trace.config);
-    let mut live = Live::start(&trace.config, &only, found, trace.record.as_deref())?;
+    let mut live = Live::start(&trace.config, &only, found, trace.record.as_deref(), false)?;
     let mut child = held.map(release).transpose()?;
     // For people, and for scripts that must not begin before the hooks are in place.
     let ends = child.is_none() && trace.duration.is_none() && io::stderr().is_terminal();
@@ -44,16 +48,14 @@ pub(super) fn run(trace: Trace) -> Result<u8, Failure> {
     Ok(status?.flatten().map_or(Exit::Done.code(), child::code))
 }
 
-fn hold(trace: &Trace) -> Result<Option<Held>, Failure> {
-    if trace.command.is_empty() {
-        return Ok(None);
-    }
-    Held::start(&trace.command)
-        .map(Some)
+/// Starts a command that waits to be released.
+pub(super) fn hold(command: &[OsString]) -> Result<Held, Failure> {
+    Held::start(command)
         .map_err(|error| Failure::failed(format!("no process can be started: {error}")))
 }
 
-fn release(held: Held) -> Result<Child, Failure> {
+/// Lets a command run.
+pub(super) fn release(held: Held) -> Result<Child, Failure> {
     held.release().map_err(|error| {
         Failure::failed(format!("the command cannot be run: {error}"))
             .with_fix("give a program and its arguments behind --, as in a shell")
@@ -89,7 +91,7 @@ fn follow<P: Processes>(
 
 /// Waits for a command that has ended, or else ends it: then it has no status of
 /// interest.
-fn reap(mut child: Child) -> Result<Option<ExitStatus>, Failure> {
+pub(super) fn reap(mut child: Child) -> Result<Option<ExitStatus>, Failure> {
     if let Some(status) = child.try_wait().map_err(Failure::failed)? {
         return Ok(Some(status));
     }

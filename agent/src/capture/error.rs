@@ -94,7 +94,7 @@ impl CaptureError {
         !matches!(self, Self::Verifier { .. } | Self::Object { .. })
     }
 
-    pub(super) fn from_ebpf(error: EbpfError) -> Self {
+    pub(crate) fn from_ebpf(error: EbpfError) -> Self {
         match error {
             EbpfError::MapError(error) => Self::from_map(error),
             EbpfError::ProgramError(error) => Self::from_program("", error),
@@ -104,7 +104,7 @@ impl CaptureError {
         }
     }
 
-    pub(super) fn from_map(error: MapError) -> Self {
+    pub(crate) fn from_map(error: MapError) -> Self {
         match error {
             MapError::CreateError { name, io_error, .. } => {
                 let refused = matches!(
@@ -130,7 +130,7 @@ impl CaptureError {
         }
     }
 
-    pub(super) fn from_program(name: &str, error: ProgramError) -> Self {
+    pub(crate) fn from_program(name: &str, error: ProgramError) -> Self {
         match error {
             ProgramError::LoadError {
                 io_error,

@@ -1,32 +1,43 @@
 //! The kernel side, seen from the agent: load, attach, read records and counters.
 
+mod access;
+mod diagnostics;
 mod error;
 mod maps;
 mod memory;
 mod rules;
+mod verifier;
 
 pub use error::CaptureError;
 pub use memory::kernel_memory;
+pub(crate) use rules::processes_running;
 pub use rules::{Rule, Rules, Verdict};
+pub use verifier::verified_by_log;
 
+use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
-use std::time::Duration;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::time::{Duration, Instant};
 
-use aya::maps::{MapData, PerCpuArray, ProgramArray, RingBuf};
-use aya::programs::RawTracePoint;
+use aya::maps::{Map, MapData, PerCpuArray, ProgramArray, RingBuf};
 use aya::programs::raw_trace_point::RawTracePointLinkId;
-use aya::{Ebpf, EbpfLoader};
-use remora_common::config::{Config, HEAD_BYTES};
+use aya::programs::{Program, RawTracePoint};
+use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
+use remora_common::config::{Config, HEAD_BYTES, config_flags};
 use remora_common::counters::COUNT;
+use remora_common::http2::BLOCK_BYTES;
 use remora_common::offsets::{OPTIONAL, Offsets};
 use remora_common::pod::Pod;
 
 use crate::preflight::btf::{self, Btf};
 
-/// The kernel programs. `cargo xtask build-ebpf` makes the file, and one beside it that
-/// names the sources it was made from.
-static OBJECT: &[u8] = aya::include_bytes_aligned!("../../ebpf/remora.bpf.o");
+use access::Access;
+use diagnostics::Diagnostics;
+
+/// The kernel programs: `agent/ebpf/remora.bpf.o` unless the build asked for another.
+/// `cargo xtask build-ebpf` makes the file, and one beside it that names the sources it was
+/// made from.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("KERNEL_OBJECT"));
 
 /// Where the running kernel describes its types.
 const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
@@ -53,6 +64,8 @@ pub struct CaptureConfig {
     pub max_threads: u32,
     /// What to leave out, or to look at alone.
     pub rules: Rules,
+    /// Note which thread serves which request, for [`Capture::serving`].
+    pub serving: bool,
 }
 
 impl Default for CaptureConfig {
@@ -63,6 +76,7 @@ impl Default for CaptureConfig {
             max_connections: MAX_CONNECTIONS,
             max_threads: MAX_THREADS,
             rules: Rules::default(),
+            serving: false,
         }
     }
 }
@@ -92,7 +106,12 @@ const AGAIN: [(&str, &str); 2] = [
 const PREEMPTIBLE_SINCE: u32 = 7;
 
 /// Programs that others continue in, with their index.
-const STAGES: [(&str, u32); 3] = [("advance", 0), ("announce", 1), ("give_up", 2)];
+const STAGES: [(&str, u32); 4] = [
+    ("advance", 0),
+    ("announce", 1),
+    ("give_up", 2),
+    ("follow_frames", 3),
+];
 
 /// The loaded and attached programs. Everything is undone when this is dropped.
 pub struct Capture {
@@ -100,6 +119,11 @@ pub struct Capture {
     ring: RingBuf<MapData>,
     counters: PerCpuArray<MapData, u64>,
     links: Vec<(&'static str, RawTracePointLinkId)>,
+    /// When it was last waited for records, and how many came since.
+    waited: Instant,
+    taken: usize,
+    /// What the programs write about themselves, if somebody listens.
+    diagnostics: Option<Diagnostics>,
     // A program array is emptied when userspace lets go of it.
     _stages: ProgramArray<MapData>,
 }
@@ -120,42 +144,30 @@ impl Capture {
     /// # Errors
     /// As [`Capture::start`].
     pub fn load(config: &CaptureConfig) -> Result<Self, CaptureError> {
-        let offsets = kernel_offsets()?;
-        let ring_bytes = config
-            .ring_bytes
-            .clamp(RING_BYTES.0, 1 << 30)
-            .next_power_of_two();
-        let globals = Config {
-            self_tgid: std::process::id(),
-            head_bytes: config.head_bytes.clamp(HEAD_BYTES.0, HEAD_BYTES.2),
-            wakeup_bytes: ring_bytes / 8,
-            flags: config.rules.flags(),
-        };
-        let max_connections = config.max_connections.max(16);
-        let mut ebpf = EbpfLoader::new()
-            // No relocations: offsets are patched in as data.
-            .btf(None)
-            .override_global("CONFIG", globals.as_bytes(), true)
-            .override_global("OFFSETS", offsets.as_bytes(), true)
-            .map_max_entries("RECORDS", ring_bytes)
-            .map_max_entries("CONNS", max_connections)
-            .map_max_entries("OTHERS", max_connections.saturating_mul(4))
-            .map_max_entries("TASKS", config.max_threads.max(16))
-            .load(OBJECT)
-            .map_err(CaptureError::from_ebpf)?;
-        for (name, _) in hooks() {
-            program(&mut ebpf, name)?
-                .load()
-                .map_err(|e| CaptureError::from_program(name, e))?;
+        let (offsets, access) = kernel_types()?;
+        let loaded = Self::load_for(config, &offsets, access);
+        match loaded {
+            // A kernel that describes the faster way to read memory, but does not let
+            // these programs use it.
+            Err(error @ CaptureError::Verifier { .. }) if access.is_typed() => {
+                tracing::warn!(%error, "typed kernel pointers refused, reading through helpers");
+                Self::load_for(config, &offsets, Access::default())
+            }
+            other => other,
         }
+    }
+
+    fn load_for(
+        config: &CaptureConfig,
+        offsets: &Offsets,
+        access: Access,
+    ) -> Result<Self, CaptureError> {
+        let mut ebpf = Self::object(config, offsets, access, VerifierLogLevel::default())?;
+        load_programs(&mut ebpf)?;
         let mut stages = ProgramArray::try_from(maps::take(&mut ebpf, "STAGES")?)
             .map_err(CaptureError::from_map)?;
         for (name, index) in STAGES {
-            let stage = program(&mut ebpf, name)?;
-            stage
-                .load()
-                .map_err(|e| CaptureError::from_program(name, e))?;
-            let fd = stage
+            let fd = program(&mut ebpf, name)?
                 .fd()
                 .map_err(|e| CaptureError::from_program(name, e))?;
             stages.set(index, fd, 0).map_err(CaptureError::from_map)?;
@@ -166,13 +178,67 @@ impl Capture {
             RingBuf::try_from(maps::take(&mut ebpf, "RECORDS")?).map_err(CaptureError::from_map)?;
         let counters = PerCpuArray::try_from(maps::take(&mut ebpf, "COUNTERS")?)
             .map_err(CaptureError::from_map)?;
+        let diagnostics = Diagnostics::of(&mut ebpf);
         Ok(Self {
             ebpf,
             ring,
             counters,
             links: Vec::new(),
+            waited: Instant::now(),
+            taken: 0,
+            diagnostics,
             _stages: stages,
         })
+    }
+
+    /// Creates the maps; the programs are relocated, but not loaded.
+    fn object(
+        config: &CaptureConfig,
+        offsets: &Offsets,
+        access: Access,
+        log: VerifierLogLevel,
+    ) -> Result<Ebpf, CaptureError> {
+        let ring_bytes = config
+            .ring_bytes
+            .clamp(RING_BYTES.0, 1 << 30)
+            .next_power_of_two();
+        let preemptible = preemptible();
+        let mut globals = Config {
+            self_tgid: std::process::id(),
+            head_bytes: config.head_bytes.clamp(HEAD_BYTES.0, HEAD_BYTES.2),
+            wakeup_bytes: ring_bytes / 8,
+            flags: config.rules.flags()
+                | diagnostics::flag()
+                | flag(config.serving, config_flags::SERVING)
+                | flag(preemptible, config_flags::PREEMPTIBLE),
+            block_bytes: (config.head_bytes).clamp(BLOCK_BYTES.1, BLOCK_BYTES.2),
+            type_file: 0,
+            type_socket: 0,
+            type_pointer: 0,
+            type_registers: 0,
+            reserved: [0; 3],
+        };
+        access.configure(&mut globals);
+        let max_connections = config.max_connections.max(16);
+        let max_threads = config.max_threads.max(16);
+        let object = access.patch(OBJECT);
+        EbpfLoader::new()
+            .verifier_log_level(log)
+            // No relocations: offsets are patched in as data.
+            .btf(None)
+            .override_global("CONFIG", globals.as_bytes(), true)
+            .override_global("OFFSETS", offsets.as_bytes(), true)
+            .map_max_entries("RECORDS", ring_bytes)
+            .map_max_entries("AYA_LOGS", diagnostics::ring_bytes())
+            .map_max_entries("CONNS", max_connections)
+            .map_max_entries("MESSAGES", max_connections)
+            .map_max_entries("SERVING", max_threads)
+            .map_max_entries("OTHERS", max_connections.saturating_mul(4))
+            .map_max_entries("TASKS", if preemptible { max_threads } else { 1 })
+            // Its claims of slots beside them.
+            .map_max_entries("MORE_SENDS", max_threads.saturating_mul(2))
+            .load(object.bytes())
+            .map_err(CaptureError::from_ebpf)
     }
 
     fn attach(&mut self) -> Result<(), CaptureError> {
@@ -202,13 +268,18 @@ impl Capture {
     /// for at most `timeout`. Returns how many there were.
     ///
     /// The kernel wakes this up early only when much is waiting or a process is new:
-    /// call it every 20 ms or so.
+    /// call it every 20 ms or so. The busier the host, the shorter it waits: see [`pace`].
     ///
     /// # Errors
     /// Those of `poll(2)`, but for interrupted calls, which count as a timeout.
     pub fn poll(&mut self, timeout: Duration, take: &mut dyn FnMut(&[u8])) -> io::Result<usize> {
         let mut taken = self.drain(take);
+        self.taken += taken;
         if taken == 0 && !timeout.is_zero() {
+            let now = Instant::now();
+            let timeout = pace(self.taken, now - self.waited, timeout);
+            self.taken = 0;
+            self.waited = now;
             let mut waiting = libc::pollfd {
                 fd: self.ring.as_raw_fd(),
                 events: libc::POLLIN,
@@ -224,6 +295,10 @@ impl Capture {
                 }
             }
             taken = self.drain(take);
+            self.taken += taken;
+        }
+        if let Some(diagnostics) = &mut self.diagnostics {
+            diagnostics.flush();
         }
         Ok(taken)
     }
@@ -238,6 +313,22 @@ impl Capture {
             taken += 1;
         }
         taken
+    }
+
+    /// Which thread serves which request, for
+    /// [`Sampler::requests_from`](crate::profile::kernel::Sampler::requests_from): a hash
+    /// from thread ids to [`remora_common::profile::Serving`]. Empty unless
+    /// [`CaptureConfig::serving`] is set.
+    ///
+    /// # Errors
+    /// The map is missing in the object.
+    pub fn serving(&self) -> Result<BorrowedFd<'_>, CaptureError> {
+        match self.ebpf.map("SERVING") {
+            Some(Map::HashMap(map)) => Ok(map.fd().as_fd()),
+            _ => Err(CaptureError::Object {
+                what: "map `SERVING` is missing".to_owned(),
+            }),
+        }
     }
 
     /// The kernel's counters, summed over all CPUs; indices are
@@ -256,29 +347,33 @@ impl Capture {
         Ok(sums)
     }
 
-    /// Runs of the programs that the kernel left out because the same program was already
-    /// running on that CPU (Linux 5.12 and later; 0 before). Every one may hide a request.
-    ///
-    /// # Errors
-    /// Those of the system calls that ask.
-    pub fn missed(&self) -> Result<u64, CaptureError> {
-        let mut missed = 0u64;
-        for (_, program) in self.ebpf.programs() {
-            let aya::programs::Program::RawTracePoint(program) = program else {
-                continue;
-            };
-            let Ok(fd) = program.fd() else { continue };
-            let path = format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd());
-            // The kernel tells it here only. Without procfs nothing is known.
-            let text = std::fs::read_to_string(path).unwrap_or_default();
-            let value = text
-                .lines()
-                .find_map(|line| line.strip_prefix("recursion_misses:"));
-            missed += value
-                .and_then(|value| value.trim().parse::<u64>().ok())
-                .unwrap_or(0);
+    /// Events at which the kernel left the programs out because they were already running
+    /// on that CPU, at most: where a hook has two instances, only what both did not see is
+    /// gone. Every one may hide a request. `None` if the kernel does not tell (before Linux
+    /// 5.12, or without procfs).
+    #[must_use]
+    pub fn missed(&self) -> Option<u64> {
+        let mut by_hook: BTreeMap<&str, u64> = BTreeMap::new();
+        for (name, hook) in hooks() {
+            let missed = self.recursion_misses(name)?;
+            let least = by_hook.entry(hook).or_insert(missed);
+            *least = missed.min(*least);
         }
-        Ok(missed)
+        Some(by_hook.values().sum())
+    }
+
+    /// Runs of one program that the kernel left out.
+    fn recursion_misses(&self, name: &str) -> Option<u64> {
+        let Program::RawTracePoint(program) = self.ebpf.program(name)? else {
+            return None;
+        };
+        let fd = program.fd().ok()?.as_fd().as_raw_fd();
+        // The kernel tells it here, or in a structure that aya does not show.
+        let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
+        let value = text
+            .lines()
+            .find_map(|line| line.strip_prefix("recursion_misses:"))?;
+        value.trim().parse().ok()
     }
 
     /// Name and verifier instruction count (Linux 5.16 and later) of every program.
@@ -288,7 +383,7 @@ impl Capture {
     pub fn programs(&self) -> Result<Vec<ProgramStats>, CaptureError> {
         let mut out = Vec::new();
         for (name, program) in self.ebpf.programs() {
-            let aya::programs::Program::RawTracePoint(program) = program else {
+            let Program::RawTracePoint(program) = program else {
                 continue;
             };
             if program.fd().is_err() {
@@ -311,6 +406,21 @@ impl Capture {
     }
 }
 
+/// Records to wait for at a time on a busy host: as many as are handled in some 100 µs.
+const BATCH: u32 = 1000;
+
+/// How long to wait for records when `taken` came in the time that `passed`, at most
+/// `timeout`.
+///
+/// Where all CPUs are busy, the agent takes the one that a traced thread needs, and those
+/// that wait for this thread's answers stand still as well if that takes longer than what
+/// they have left to do.
+fn pace(taken: usize, passed: Duration, timeout: Duration) -> Duration {
+    let taken = u32::try_from(taken).unwrap_or(u32::MAX).max(1);
+    let batch = passed.saturating_mul(BATCH) / taken;
+    batch.max(Duration::from_millis(1)).min(timeout)
+}
+
 /// Most records taken in one [`Capture::poll`].
 const DRAIN_MAX: usize = 65_536;
 
@@ -329,13 +439,48 @@ pub struct ProgramStats {
     pub run_time_ns: u64,
 }
 
+/// Loads all programs that this kernel needs, on as many threads: the verifier walks
+/// through each for up to half a second, and does not wait for itself.
+fn load_programs(ebpf: &mut Ebpf) -> Result<(), CaptureError> {
+    let stages = STAGES.into_iter().map(|(name, _)| name);
+    let mut wanted: Vec<&str> = hooks().map(|(name, _)| name).chain(stages).collect();
+    std::thread::scope(|scope| {
+        let mut loads = Vec::new();
+        for (name, program) in ebpf.programs_mut() {
+            let Some(at) = wanted.iter().position(|wanted| *wanted == name) else {
+                continue;
+            };
+            let name = wanted.swap_remove(at);
+            loads.push(scope.spawn(move || {
+                <&mut RawTracePoint>::try_from(program)
+                    .and_then(RawTracePoint::load)
+                    .map_err(|e| CaptureError::from_program(name, e))
+            }));
+        }
+        for load in loads {
+            load.join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        }
+        Ok(())
+    })
+}
+
 /// The programs to attach to this kernel, in order.
 fn hooks() -> impl Iterator<Item = (&'static str, &'static str)> {
-    let again = kernel_major().is_some_and(|major| major >= PREEMPTIBLE_SINCE);
+    let again = preemptible();
     // Behind the first ones: the kernel runs them in the order in which they came.
     HOOKS
         .into_iter()
         .chain(AGAIN.into_iter().filter(move |_| again))
+}
+
+/// Whether tracepoints of system calls can be preempted.
+fn preemptible() -> bool {
+    kernel_major().is_some_and(|major| major >= PREEMPTIBLE_SINCE)
+}
+
+const fn flag(set: bool, flag: u32) -> u32 {
+    if set { flag } else { 0 }
 }
 
 /// The first number of the kernel's version.
@@ -353,7 +498,7 @@ fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut RawTracePoint, 
         .map_err(|e| CaptureError::from_program(name, e))
 }
 
-fn kernel_offsets() -> Result<Offsets, CaptureError> {
+fn kernel_types() -> Result<(Offsets, Access), CaptureError> {
     let bytes = std::fs::read(KERNEL_BTF).map_err(|source| CaptureError::NoBtf {
         path: KERNEL_BTF,
         source,
@@ -373,8 +518,24 @@ fn kernel_offsets() -> Result<Offsets, CaptureError> {
         return Err(CaptureError::BadBtf { what });
     }
     if missing.is_empty() {
-        Ok(offsets)
+        Ok((offsets, Access::of(&btf)))
     } else {
         Err(CaptureError::Members { missing })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_busier_the_shorter_the_wait() {
+        let ms = Duration::from_millis;
+        assert_eq!(pace(0, ms(20), ms(20)), ms(20));
+        assert_eq!(pace(1000, ms(20), ms(20)), ms(20));
+        assert_eq!(pace(4000, ms(20), ms(20)), ms(5));
+        assert_eq!(pace(4000, ms(20), ms(3)), ms(3));
+        assert_eq!(pace(1_000_000, ms(20), ms(20)), ms(1));
+        assert_eq!(pace(usize::MAX, Duration::MAX, ms(20)), ms(20));
     }
 }

@@ -112,7 +112,7 @@ fn set<K: aya::Pod>(ebpf: &mut Ebpf, map: &str, key: &K, value: u8) -> Result<()
 }
 
 /// Process ids of the processes whose executable has this file name.
-fn processes_running(name: &str) -> Vec<u32> {
+pub(crate) fn processes_running(name: &str) -> Vec<u32> {
     let Ok(entries) = std::fs::read_dir("/proc") else {
         return Vec::new();
     };

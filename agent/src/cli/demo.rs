@@ -81,6 +81,8 @@ pub enum Service {
     Shop,
     /// What the shop talks to
     Stock,
+    /// What clients talk to with gRPC
+    Prices,
 }
 
 /// Serve requests for the demo; the address is printed on standard output
@@ -104,6 +106,10 @@ pub struct ServiceArgs {
 pub struct ClientArgs {
     /// Where the shop is
     pub shop: SocketAddr,
+
+    /// Where the prices are, if they are to be asked for
+    #[arg(long, value_name = "ADDRESS")]
+    pub prices: Option<SocketAddr>,
 
     /// How long
     #[arg(long, value_name = "TIME", value_parser = time, default_value = "3s")]

@@ -1,17 +1,29 @@
 //! `remora doctor`.
 
+use std::path::PathBuf;
+
 use clap::Args;
 
 use crate::config::Mistake;
+use crate::config::otel::{OtelSettings, TracesExporter};
+use crate::config::raw::Raw;
 use crate::config::resolved::Config;
+use crate::config::spool::SpoolSettings;
 use crate::output::Format;
 
 const EXAMPLES: &str = "\
 Examples:
   sudo remora doctor
+  sudo remora doctor --config /etc/remora/remora.yaml
   sudo remora doctor -o json | jq 'select(.status != \"pass\")'
 
 Exit code: 0 if nothing failed, 3 otherwise.";
+
+/// Variables that say where spans go, the one that wins first.
+const ENDPOINTS: [&str; 2] = [
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+];
 
 /// Check what this host allows: what was observed, how to fix it, what is lost without
 #[derive(Debug, Args)]
@@ -20,6 +32,10 @@ pub struct DoctorArgs {
     /// How to show the checks
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
     output: Format,
+
+    /// YAML file with the settings of `remora run` [env: REMORA_CONFIG]
+    #[arg(long, value_name = "FILE", help_heading = "Settings")]
+    config: Option<PathBuf>,
 }
 
 /// How to check.
@@ -27,10 +43,21 @@ pub struct DoctorArgs {
 pub struct Doctor {
     /// How to show the checks.
     pub format: Format,
-    /// Where spans are to be sent, `host:port`, if that is configured.
-    pub endpoint: Option<String>,
+    /// Where `remora run` would send spans; `None` if it would not send them.
+    pub endpoint: Option<Endpoint>,
+    /// The export spool, if one is configured.
+    pub spool: Option<SpoolSettings>,
     /// What is wrong with the settings of `remora run`.
     pub mistakes: Vec<Mistake>,
+}
+
+/// Where spans go.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Endpoint {
+    /// `host:port`.
+    pub address: String,
+    /// Who says so: a variable, a key of the file, or `default`.
+    pub origin: String,
 }
 
 impl DoctorArgs {
@@ -40,24 +67,37 @@ impl DoctorArgs {
         let mut doctor = Doctor {
             format: self.output,
             endpoint: None,
+            spool: None,
             mistakes: Vec::new(),
         };
-        match Config::load_with_otel(None, &[], env) {
-            Ok((_, otel)) => {
-                let configured = env.iter().any(|(name, value)| {
-                    !value.is_empty()
-                        && name.starts_with("OTEL_EXPORTER_OTLP_")
-                        && name.ends_with("ENDPOINT")
-                });
-                doctor.endpoint = Some(otel).filter(|_| configured).and_then(|otel| {
-                    let endpoint = otel.traces.endpoint;
-                    let tls = endpoint.scheme_str() == Some("https");
-                    let port = endpoint.port_u16().unwrap_or(if tls { 443 } else { 80 });
-                    Some(format!("{}:{port}", endpoint.host()?))
-                });
+        let file = self.config.as_deref();
+        match Config::load_with_otel(file, &[], env) {
+            Ok((config, otel)) => {
+                // They were reported if there were any.
+                let raw = Raw::collect(file, &[], env, &mut Vec::new());
+                doctor.endpoint = endpoint(&config, &otel, &raw);
+                doctor.spool = config.spool;
             }
             Err(mistakes) => doctor.mistakes = mistakes,
         }
         doctor
     }
+}
+
+/// Where spans would be sent, if they would be.
+fn endpoint(config: &Config, otel: &OtelSettings, raw: &Raw) -> Option<Endpoint> {
+    let sends = !otel.disabled
+        && otel.traces_exporter == TracesExporter::Otlp
+        && config.export_file.is_none();
+    if !sends {
+        return None;
+    }
+    let url = &otel.traces.endpoint;
+    let tls = url.scheme_str() == Some("https");
+    let port = url.port_u16().unwrap_or(if tls { 443 } else { 80 });
+    let origin = ENDPOINTS.iter().find_map(|name| raw.otel_origin(name));
+    Some(Endpoint {
+        address: format!("{}:{port}", url.host()?),
+        origin: origin.unwrap_or("default").to_owned(),
+    })
 }

@@ -22,21 +22,23 @@ fn arg(property: Property) -> Arg {
         Property::Comm => ("GLOB", "Command name, as in ps -o comm"),
         Property::Port => ("PORT", "TCP port of either end"),
         Property::Side => ("SIDE", "server (requests served) or client (requests made)"),
-        Property::Protocol => ("VERSION", "http/1.0, http/1.1 or http"),
+        Property::Protocol => (
+            "NAME",
+            "http/1.0, http/1.1, http/2, http (all three) or grpc",
+        ),
         Property::Method => ("METHOD", "Request method"),
         Property::Path => ("GLOB", "Path: * is any text, ? any one character"),
         Property::Status => ("STATUS", "Status: 404, 5xx or 400-499"),
         Property::MinDuration => ("TIME", "At least this long: 50ms, 1.5s"),
         Property::Container => ("ID", "Container id, or how it begins"),
         Property::Pod => ("UID", "Kubernetes pod UID, or how it begins"),
-        Property::GrpcStatus => ("CODE", "gRPC status"),
+        Property::GrpcStatus => ("CODE", "gRPC status: 14 or UNAVAILABLE"),
     };
     Arg::new(property.flag())
         .long(property.flag())
         .value_name(value)
         .help(help)
         .help_heading(HEADING)
-        .hide(property == Property::GrpcStatus)
         .action(ArgAction::Append)
 }
 

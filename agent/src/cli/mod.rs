@@ -10,10 +10,12 @@ pub mod demo;
 pub mod doctor;
 pub mod filters;
 pub mod output;
+pub mod profile;
 pub mod replay;
 pub mod run;
 pub mod schema;
 pub mod settings;
+pub mod spool;
 pub mod trace;
 
 use std::ffi::OsString;
@@ -36,6 +38,7 @@ Examples:
   sudo remora trace                          all HTTP requests of this host, live
   sudo remora trace --status 5xx             those that failed
   sudo remora trace -- curl localhost:8080   those of one command
+  sudo remora profile --by route             which endpoint burns the CPU
   sudo remora run                            export to the gateway at localhost:4318
   remora doctor                              what this host allows, and what to fix
 
@@ -65,8 +68,10 @@ enum Typed {
     Demo(demo::DemoArgs),
     Trace(trace::TraceArgs),
     Replay(replay::ReplayArgs),
+    Profile(profile::ProfileArgs),
     Run(run::RunArgs),
     Doctor(doctor::DoctorArgs),
+    Spool(spool::SpoolArgs),
     Schema(schema::SchemaArgs),
     Completions(completions::CompletionsArgs),
     /// Print the version
@@ -88,10 +93,14 @@ pub enum Invocation {
     Trace(trace::Trace),
     /// Show the requests of a recording.
     Replay(replay::Replay),
+    /// Show where the CPU time of the host goes.
+    Profile(Box<profile::Profile>),
     /// Export the requests of the host.
     Run(Box<run::Run>),
     /// Check the host.
     Doctor(doctor::Doctor),
+    /// Look at the export spool.
+    Spool(Box<spool::SpoolCommand>),
     /// Print what the project's tests ask for.
     Debug(debug::DebugArgs),
     /// Serve requests for the demo.
@@ -134,8 +143,12 @@ impl Cli {
             Typed::Demo(args) => args.resolve(env).map(Invocation::Demo),
             Typed::Trace(args) => args.resolve(env).map(Invocation::Trace),
             Typed::Replay(args) => args.resolve(env).map(Invocation::Replay),
+            Typed::Profile(args) => args
+                .resolve(env)
+                .map(|profile| Invocation::Profile(Box::new(profile))),
             Typed::Run(args) => args.resolve(env).map(|run| Invocation::Run(Box::new(run))),
             Typed::Doctor(args) => Ok(Invocation::Doctor(args.resolve(env))),
+            Typed::Spool(args) => args.resolve(env).map(|it| Invocation::Spool(Box::new(it))),
             Typed::Schema(args) => args.resolve().map(Invocation::Print),
             Typed::Completions(args) => Ok(Invocation::Print(args.resolve(&mut Self::command()))),
             Typed::Version => Ok(Invocation::Print(Self::command().render_version())),

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::config::resolved::Config;
+use crate::config::sampling::Deciding;
 use crate::output::Format;
 use crate::output::query::QueryPolicy;
 use crate::text::duration::parse_duration;
@@ -39,6 +41,10 @@ pub struct OutputArgs {
     /// End with a table of rate, errors and duration per service and route
     #[arg(long, help_heading = "Output")]
     red: bool,
+
+    /// Show for every request whether the agent would keep its span, and why
+    #[arg(long, help_heading = "Output")]
+    explain_sampling: bool,
 }
 
 /// What is shown.
@@ -52,20 +58,26 @@ pub struct Output {
     pub query: QueryPolicy,
     /// With a RED table at the end.
     pub red: bool,
+    /// With the decision about every span.
+    pub explain_sampling: bool,
+    /// Routes and sampling.
+    pub deciding: Deciding,
 }
 
 impl OutputArgs {
     /// Adds the settings that matter here.
-    pub fn resolve(self, configured: &QueryPolicy) -> Output {
+    pub fn resolve(self, config: &Config) -> Output {
         Output {
             format: self.output,
             count: self.count,
             query: if self.show_query {
                 QueryPolicy::Show
             } else {
-                configured.clone()
+                config.query.clone()
             },
             red: self.red,
+            explain_sampling: self.explain_sampling,
+            deciding: config.deciding.clone(),
         }
     }
 }

@@ -58,7 +58,7 @@ impl ReplayArgs {
         Ok(Replay {
             file: self.file,
             filter: self.filters.filter,
-            output: self.output.resolve(&config.query),
+            output: self.output.resolve(&config),
             config,
         })
     }

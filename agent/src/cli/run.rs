@@ -1,5 +1,7 @@
 //! `remora run`.
 
+use std::path::PathBuf;
+
 use clap::Args;
 
 use super::settings::SettingsArgs;
@@ -15,6 +17,7 @@ Examples:
   remora run --config /etc/remora.yaml
   remora run --export-file spans.jsonl
   remora run --listen 127.0.0.1:9464
+  remora run --profile                            CPU profiles as well, at 19 Hz
 
 The standard OTEL_EXPORTER_OTLP_*, OTEL_BSP_* and OTEL_RESOURCE_ATTRIBUTES variables are \
 honoured. Own settings are REMORA_* variables, or keys of the same names in the file.";
@@ -30,6 +33,10 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE")]
     export_file: Option<String>,
 
+    /// Export CPU profiles of all processes, too (v1development of OpenTelemetry)
+    #[arg(long)]
+    profile: bool,
+
     /// Serve /healthz, /readyz and /metrics here, such as 127.0.0.1:9464 [default: nowhere]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
@@ -42,6 +49,36 @@ pub struct Run {
     pub config: Config,
     /// What the standard variables say.
     pub otel: OtelSettings,
+    /// Where they came from, to read them again.
+    pub source: Source,
+}
+
+/// Flags and environment, as they were given.
+#[derive(Clone, Debug)]
+pub struct Source {
+    settings: SettingsArgs,
+    own: Vec<(&'static str, String)>,
+    env: Vec<(String, String)>,
+}
+
+impl Source {
+    /// Reads the settings (again).
+    ///
+    /// # Errors
+    /// All mistakes in them.
+    pub fn load(&self) -> Result<Config, Failure> {
+        Ok(self.resolve()?.0)
+    }
+
+    /// The file with settings, if there is one.
+    #[must_use]
+    pub fn file(&self) -> Option<PathBuf> {
+        self.settings.file(&self.env)
+    }
+
+    fn resolve(&self) -> Result<(Config, OtelSettings), Failure> {
+        (self.settings.clone()).resolve_with_otel(self.own.iter().cloned(), &self.env)
+    }
 }
 
 impl RunArgs {
@@ -50,10 +87,25 @@ impl RunArgs {
     /// # Errors
     /// All mistakes in settings and standard variables.
     pub fn resolve(self, env: &[(String, String)]) -> Result<Run, Failure> {
-        let own = [("export_file", self.export_file), ("listen", self.listen)]
-            .into_iter()
-            .filter_map(|(key, value)| Some((key, value?)));
-        let (config, otel) = self.settings.resolve_with_otel(own, env)?;
-        Ok(Run { config, otel })
+        let profile = self.profile.then(|| "true".to_owned());
+        let own = [
+            ("export_file", self.export_file),
+            ("listen", self.listen),
+            ("profile", profile),
+        ];
+        let own = (own.into_iter())
+            .filter_map(|(key, value)| Some((key, value?)))
+            .collect();
+        let source = Source {
+            settings: self.settings,
+            own,
+            env: env.to_vec(),
+        };
+        let (config, otel) = source.resolve()?;
+        Ok(Run {
+            config,
+            otel,
+            source,
+        })
     }
 }

@@ -11,7 +11,8 @@ Examples:
   remora schema                  of any line
   remora schema request          of the requests that trace and replay print
   remora schema summary          of their last line
-  remora schema doctor           of the checks that doctor prints";
+  remora schema doctor           of the checks that doctor prints
+  remora schema profile          of the lines that profile prints";
 
 /// Print the JSON Schema (2020-12) of what -o json prints
 #[derive(Debug, Args)]

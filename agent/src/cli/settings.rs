@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::config::otel::OtelSettings;
+use crate::config::raw::FILE_VARIABLE;
 use crate::config::{self, resolved::Config};
 use crate::exit::Failure;
 
@@ -15,7 +16,9 @@ pub struct SettingsArgs {
     #[arg(long, value_name = "FILE", help_heading = "Settings")]
     config: Option<PathBuf>,
 
-    /// Bytes captured of every request and response head, 256 to 8k [default: 1k]
+    /// Bytes captured of every request head, 256 to 8k; longer heads are marked. Of response
+    /// heads the first 64 bytes are taken: the status line is all that is read of them
+    /// [default: 1k]
     #[arg(long, value_name = "BYTES", help_heading = "Settings")]
     capture_head_bytes: Option<String>,
 
@@ -48,6 +51,17 @@ impl SettingsArgs {
         flags.extend(own);
         Config::load_with_otel(self.config.as_deref(), &flags, env)
             .map_err(|mistakes| config::failure(&mistakes))
+    }
+
+    /// The file with settings: of the flag, else of the environment.
+    pub(super) fn file(&self, env: &[(String, String)]) -> Option<PathBuf> {
+        let named = |(name, value): &&(String, String)| name == FILE_VARIABLE && !value.is_empty();
+        let from_env = || {
+            env.iter()
+                .find(named)
+                .map(|(_, value)| PathBuf::from(value))
+        };
+        self.config.clone().or_else(from_env)
     }
 
     fn flags(&self) -> Vec<(&'static str, String)> {

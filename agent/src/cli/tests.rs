@@ -30,7 +30,16 @@ fn wrong_usage_is_2() {
         "",
         "tracee",
         "top",
-        "profile",
+        "profile -F 0",
+        "profile --duration 0s",
+        "profile --pid 4194304",
+        "profile --all --comm x",
+        "profile --pid 1 -- true",
+        "profile --container web",
+        "profile -o pdf",
+        "profile --by colour",
+        "profile --diff /nonexistent",
+        "profile -c 1",
         "trace --colour",
         "trace extra",
         "trace -o yaml",
@@ -40,9 +49,8 @@ fn wrong_usage_is_2() {
         "trace --duration 0s",
         "trace --status 4x",
         "trace --status",
-        "trace --protocol http/2",
-        "trace --protocol grpc",
-        "trace --grpc-status 2",
+        "trace --protocol http/3",
+        "trace --grpc-status 17",
         "trace --not",
         "trace --status 200 --not",
         "trace --not --not --status 200",
@@ -73,15 +81,15 @@ fn wrong_usage_is_2() {
 
 #[test]
 fn errors_name_the_flag_and_show_the_usage() {
-    let Err(Stop::Clap(error)) = read("trace --protocol http/2") else {
+    let Err(Stop::Clap(error)) = read("trace --protocol http/3") else {
         panic!()
     };
     let text = error.to_string();
     assert!(
-        text.contains("invalid value 'http/2' for '--protocol'"),
+        text.contains("invalid value 'http/3' for '--protocol'"),
         "{text}"
     );
-    assert!(text.contains("http/1.0 and http/1.1 only"), "{text}");
+    assert!(text.contains("http/1.0, http/1.1, http/2"), "{text}");
     assert!(text.contains("Usage: remora trace"), "{text}");
 }
 
@@ -226,4 +234,53 @@ fn run_takes_where_to_listen_and_a_file_to_export_to() {
         (local(2), Some("/b".into()))
     );
     assert!(read("run --listen 9464").is_err());
+}
+
+#[test]
+fn doctor_asks_where_run_would_send_spans() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("remora.yaml");
+    std::fs::write(&file, "otel_exporter_otlp_endpoint: http://of.file:4000\n").unwrap();
+    let file = file.to_str().unwrap().to_owned();
+    let doctor = |args: &str, env: &[(&str, &str)]| {
+        let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let env: Vec<_> = env.iter().map(own).collect();
+        match read_in(args, &env) {
+            Ok(Invocation::Doctor(doctor)) => doctor,
+            other => panic!("{args}: {other:?}"),
+        }
+    };
+    let endpoint = |args: &str, env: &[(&str, &str)]| {
+        let found = doctor(args, env).endpoint?;
+        Some((found.address, found.origin))
+    };
+    let found = |address: &str, origin: &str| Some((address.to_owned(), origin.to_owned()));
+    let key = format!("{file}: otel_exporter_otlp_endpoint");
+    assert_eq!(endpoint("doctor", &[]), found("localhost:4318", "default"));
+    let flag = format!("doctor --config {file}");
+    assert_eq!(endpoint(&flag, &[]), found("of.file:4000", &key));
+    assert_eq!(
+        endpoint("doctor", &[("REMORA_CONFIG", &file)]),
+        found("of.file:4000", &key)
+    );
+    let variable = ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://of.env");
+    assert_eq!(
+        endpoint(&flag, &[variable]),
+        found("of.env:443", variable.0)
+    );
+    let traces = (
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+        "http://traces/v1/traces",
+    );
+    assert_eq!(
+        endpoint(&flag, &[variable, traces]),
+        found("traces:80", traces.0)
+    );
+    assert_eq!(endpoint("doctor", &[("REMORA_EXPORT_FILE", "/a")]), None);
+    assert_eq!(
+        endpoint("doctor", &[("OTEL_TRACES_EXPORTER", "none")]),
+        None
+    );
+    let gone = doctor("doctor --config /nowhere/remora.yaml", &[]);
+    assert_eq!((gone.endpoint, gone.mistakes.len()), (None, 1));
 }

@@ -81,7 +81,7 @@ impl TraceArgs {
             }
         }
         Ok(Trace {
-            output: self.output.resolve(&config.query),
+            output: self.output.resolve(&config),
             config,
             filter,
             duration: self.duration,

@@ -4,9 +4,12 @@
 //! mistakes are reported at once.
 
 pub mod otel;
+pub mod profiling;
 pub mod raw;
 pub mod resolved;
 pub mod rule;
+pub mod sampling;
+pub mod spool;
 
 use std::fmt;
 

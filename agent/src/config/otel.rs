@@ -5,6 +5,7 @@
 //! an agent that silently falls back to a default is one that silently loses spans.
 
 mod endpoint;
+pub mod metrics;
 mod values;
 
 use std::path::PathBuf;
@@ -54,6 +55,10 @@ pub struct OtelSettings {
     pub traces: OtlpSettings,
     /// Where metrics go.
     pub metrics: OtlpSettings,
+    /// How they are exported.
+    pub metrics_export: metrics::MetricsExport,
+    /// Where profiles go.
+    pub profiles: OtlpSettings,
     /// `OTEL_SERVICE_NAME`, else `service.name` of `OTEL_RESOURCE_ATTRIBUTES`: the name of
     /// the agent itself, not of what it traces.
     pub service_name: Option<String>,
@@ -158,6 +163,8 @@ impl OtelSettings {
             .unwrap_or(TracesExporter::Otlp);
         let traces = otlp(&mut reader, Signal::Traces);
         let metrics = otlp(&mut reader, Signal::Metrics);
+        let metrics_export = metrics::read(&mut reader);
+        let profiles = otlp(&mut reader, Signal::Profiles);
         let resource = reader.pairs("OTEL_RESOURCE_ATTRIBUTES");
         let service_name = reader.text("OTEL_SERVICE_NAME").or_else(|| {
             let (_, name) = resource.iter().find(|(key, _)| key == "service.name")?;
@@ -172,6 +179,8 @@ impl OtelSettings {
             traces_exporter,
             traces,
             metrics,
+            metrics_export,
+            profiles,
             service_name,
             resource,
             batch,
@@ -181,11 +190,24 @@ impl OtelSettings {
     }
 }
 
+impl OtlpSettings {
+    /// The same settings for another gateway, whose URL is given as
+    /// `OTEL_EXPORTER_OTLP_ENDPOINT` takes it.
+    ///
+    /// # Errors
+    /// What is wrong with the URL, and what would be right.
+    pub fn at(&self, url: &str, signal: Signal) -> Result<Self, String> {
+        let endpoint = endpoint::further(url, signal, self.protocol)
+            .map_err(|(problem, fix)| format!("{problem}; {fix}"))?;
+        Ok(Self {
+            endpoint,
+            ..self.clone()
+        })
+    }
+}
+
 fn otlp(reader: &mut Reader<'_>, signal: Signal) -> OtlpSettings {
-    let prefix = match signal {
-        Signal::Traces => "TRACES_",
-        Signal::Metrics => "METRICS_",
-    };
+    let prefix = signal.variable();
     // The name of the variable that decides: the signal's own, else the generic one.
     let pick = |reader: &Reader<'_>, part: &str| {
         let own = format!("OTEL_EXPORTER_OTLP_{prefix}{part}");

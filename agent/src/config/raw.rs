@@ -8,21 +8,37 @@ use serde_norway::Value;
 use super::{Mistake, did_you_mean};
 
 /// Keys of the file. The variable of a key is `REMORA_` and the key in capitals.
-pub const KEYS: [&str; 10] = [
+pub const KEYS: [&str; 29] = [
     "capture_head_bytes",
     "exclude",
+    "export_failover",
     "export_file",
     "include",
     "listen",
     "log",
     "max_connections",
+    "max_routes",
+    "metrics_max_series",
+    "profile",
+    "profile_hz",
+    "profile_interval",
     "query_allow",
     "ring_bytes",
+    "routes",
+    "sampling",
+    "sampling_interval",
+    "sampling_max_spans_per_second",
+    "sampling_min_probability",
+    "sampling_ratio",
+    "sampling_rules",
+    "sampling_spans_per_second",
     "service_names",
+    "spool_bytes",
+    "spool_compression",
+    "spool_dir",
+    "spool_drain_bytes",
+    "spool_sync",
 ];
-
-/// Keys that the project has promised, but this version does not have.
-const LATER: [&str; 2] = ["sampling_spans_per_second", "spool_dir"];
 
 /// Names the file; cannot be in it.
 pub const FILE_VARIABLE: &str = "REMORA_CONFIG";
@@ -198,9 +214,6 @@ fn read(path: &Path) -> Result<String, String> {
 fn unknown(key: &str, spell: impl Fn(&str) -> String) -> Option<String> {
     if KEYS.contains(&key) {
         return None;
-    }
-    if LATER.contains(&key) {
-        return Some("this version cannot do that yet; remove it".to_owned());
     }
     Some(match did_you_mean(key, KEYS) {
         Some(known) => format!("unknown setting; did you mean {}?", spell(known)),

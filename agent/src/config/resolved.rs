@@ -2,14 +2,20 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use remora_common::config::HEAD_BYTES;
+use remora_common::http2::BLOCK_BYTES;
 
 use super::otel::OtelSettings;
+use super::profiling::{self, Profiling};
 use super::raw::{Given, Raw};
 use super::rule::{Rule, Rules};
+use super::sampling::Deciding;
+use super::spool::{SPOOL_BYTES, SPOOL_DRAIN_BYTES, SPOOL_SYNC, SpoolSettings};
 use super::{Mistake, did_you_mean};
 use crate::output::query::QueryPolicy;
+use crate::text::duration::parse_duration;
 use crate::text::size::parse_size;
 
 /// Smallest, default and largest ring buffer, bytes.
@@ -22,9 +28,9 @@ const MAX_RULES: usize = 1024;
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 /// All settings.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Config {
-    /// `capture_head_bytes`: bytes captured of every request and response head.
+    /// `capture_head_bytes`: bytes captured of every request head.
     pub capture_head_bytes: u32,
     /// `ring_bytes`: size of the ring buffer, a power of two.
     pub ring_bytes: u32,
@@ -44,6 +50,16 @@ pub struct Config {
     /// `export_file`: file to which `remora run` appends OTLP JSON lines, instead of
     /// sending them to a gateway.
     pub export_file: Option<PathBuf>,
+    /// Routes, limits of metrics, sampling.
+    pub deciding: Deciding,
+    /// `profile`, `profile_hz`, `profile_interval`: CPU profiles that `remora run` exports;
+    /// none by default.
+    pub profiling: Option<Profiling>,
+    /// `export_failover`: URLs of gateways to send to while the first cannot be reached,
+    /// in order of preference.
+    pub export_failover: Vec<String>,
+    /// `spool_dir` and its companions: the disk behind the export queue, if there is one.
+    pub spool: Option<SpoolSettings>,
 }
 
 impl Config {
@@ -104,7 +120,10 @@ impl Config {
                 default
             })
         };
-        let capture_head_bytes = number("capture_head_bytes", HEAD_BYTES);
+        let capture_head_bytes = number(
+            "capture_head_bytes",
+            (HEAD_BYTES.0, HEAD_BYTES.1, BLOCK_BYTES.2),
+        );
         let ring_bytes = number("ring_bytes", RING_BYTES);
         let max_connections = number("max_connections", MAX_CONNECTIONS);
         if let Some(given) = raw
@@ -130,12 +149,19 @@ impl Config {
             log: level(raw.get("log"), mistakes),
             listen: address(raw.get("listen"), mistakes),
             export_file: path(raw.get("export_file"), mistakes),
+            deciding: Deciding::resolve(raw, mistakes),
+            profiling: profiling::resolve(raw, mistakes),
+            export_failover: raw
+                .get("export_failover")
+                .map(|given| items(given).into_iter().map(str::to_owned).collect())
+                .unwrap_or_default(),
+            spool: spool(raw, mistakes),
         }
     }
 }
 
 /// The items of a list: as they are from a file, separated by commas from elsewhere.
-fn items(given: &Given) -> Vec<&str> {
+pub(super) fn items(given: &Given) -> Vec<&str> {
     let comma = |text| -> Vec<&str> { str::split(text, ',').collect() };
     let parts: Vec<&str> = if given.list {
         given.values.iter().map(String::as_str).collect()
@@ -153,7 +179,7 @@ fn items(given: &Given) -> Vec<&str> {
         .collect()
 }
 
-fn one(given: &Given) -> Result<&str, String> {
+pub(super) fn one(given: &Given) -> Result<&str, String> {
     match given.values.as_slice() {
         [value] if !given.list => Ok(value),
         _ => Err("it takes one value, not a list".to_owned()),
@@ -241,6 +267,54 @@ fn path(given: Option<&Given>, mistakes: &mut Vec<Mistake>) -> Option<PathBuf> {
         .ok()
         .filter(|path| !path.is_empty())
         .map(PathBuf::from)
+}
+
+fn spool(raw: &Raw, mistakes: &mut Vec<Mistake>) -> Option<SpoolSettings> {
+    let mut settings = SpoolSettings::new(PathBuf::new());
+    let mut read = |key, set: &mut dyn FnMut(&str) -> Result<(), String>| {
+        if let Some(given) = raw.get(key)
+            && let Err(problem) = one(given).and_then(&mut *set)
+        {
+            mistakes.push(Mistake::new(&given.origin, problem));
+        }
+    };
+    read("spool_bytes", &mut |text| {
+        settings.bytes = long(text, SPOOL_BYTES)?;
+        Ok(())
+    });
+    read("spool_drain_bytes", &mut |text| {
+        settings.drain_bytes = long(text, SPOOL_DRAIN_BYTES)?;
+        Ok(())
+    });
+    read("spool_sync", &mut |text| {
+        let (min, _, max) = SPOOL_SYNC;
+        settings.sync = parse_duration(text)
+            .map_err(|problem| format!("'{text}' does not fit: {problem}"))
+            .map(Duration::from_nanos)
+            .and_then(|time| {
+                let fits = (min..=max).contains(&time);
+                fits.then_some(time)
+                    .ok_or_else(|| format!("'{text}' is out of range, it goes from 0s to 60s"))
+            })?;
+        Ok(())
+    });
+    read("spool_compression", &mut |text| {
+        settings.compress = match text {
+            "none" => false,
+            "zstd" => true,
+            _ => return Err(format!("'{text}' is not known; there are none and zstd")),
+        };
+        Ok(())
+    });
+    settings.dir = path(raw.get("spool_dir"), mistakes)?;
+    Some(settings)
+}
+
+fn long(text: &str, (min, _, max): (u64, u64, u64)) -> Result<u64, String> {
+    let value = parse_size(text).map_err(|problem| format!("'{text}' does not fit: {problem}"))?;
+    let fits = (min..=max).contains(&value);
+    fits.then_some(value)
+        .ok_or_else(|| format!("{value} is out of range, it goes from {min} to {max}"))
 }
 
 fn level(given: Option<&Given>, mistakes: &mut Vec<Mistake>) -> String {

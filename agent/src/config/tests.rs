@@ -1,5 +1,6 @@
 use super::*;
 use crate::config::failure;
+use crate::config::spool::SpoolSettings;
 use crate::exit::Exit;
 use std::io::Write as _;
 
@@ -34,7 +35,12 @@ fn packaged_files_are_the_defaults() {
     for name in ["systemd/remora.yaml", "kubernetes/remora.yaml"] {
         let file = format!("{}/../deploy/{name}", env!("CARGO_MANIFEST_DIR"));
         let config = Config::load(Some(Path::new(&file)), &[], &[]).unwrap();
-        assert_eq!(config, defaults, "{name}");
+        let spool = SpoolSettings::new("/var/lib/remora/spool".into());
+        let packaged = Config {
+            spool: Some(spool),
+            ..defaults.clone()
+        };
+        assert_eq!(config, packaged, "{name}");
         // The examples in comments hold, too.
         let text = std::fs::read_to_string(&file).unwrap();
         let examples: String = text
@@ -158,7 +164,7 @@ fn kubernetes_service_links_are_not_ours() {
 fn all_mistakes_at_once() {
     let file = file(
         "capture_head_byte: 1024\nring_bytes: 1000000\nmax_connections: [1, 2]\n\
-         include:\n  - pid: nginx\n  - user: root\n  - executable: /bin/sh\n  - [[1]]\nspool_dir: /var\n",
+         include:\n  - pid: nginx\n  - user: root\n  - executable: /bin/sh\n  - [[1]]\nsampling_spans_per_second: many\n",
     );
     let env = env(&[
         ("REMORA_EXCLUDE", "port=0,nginx"),
@@ -166,7 +172,7 @@ fn all_mistakes_at_once() {
         ("REMORA_COLOUR", "yes"),
         ("REMORA_SERVICE_NAMES", "=x"),
     ]);
-    let flags = [("capture_head_bytes", "9000".to_owned())];
+    let flags = [("capture_head_bytes", "90000".to_owned())];
     let mistakes = Config::load(Some(file.path()), &flags, &env).unwrap_err();
     let text = failure(&mistakes).to_string();
     for part in [
@@ -174,13 +180,13 @@ fn all_mistakes_at_once() {
         "ring_bytes: 1000000 is not a power of two; the next is 1048576",
         "max_connections: it takes one value, not a list",
         "include: it takes a value, a list of values",
-        "spool_dir: this version cannot do that yet",
+        "sampling_spans_per_second: 'many' is not a number",
         "REMORA_EXCLUDE: '0' is not a port",
         "REMORA_EXCLUDE: 'nginx' is not a rule",
         "REMORA_LOG: 'wran' is not a level; did you mean warn?",
         "REMORA_COLOUR: unknown setting; there are REMORA_CAPTURE_HEAD_BYTES",
         "REMORA_SERVICE_NAMES: '=x' is not of the form",
-        "--capture-head-bytes: 9000 is out of range, it goes from 256 to 8192",
+        "--capture-head-bytes: 90000 is out of range, it goes from 256 to 16384",
         "there are 11 mistakes",
     ] {
         assert!(text.contains(part), "{part} is not in {text}");
@@ -206,4 +212,34 @@ fn a_file_that_is_no_configuration() {
             .starts_with("/nonexistent/remora.yaml: it cannot be read")
     );
     Config::load(Some(file("# nothing\n").path()), &[], &[]).unwrap();
+}
+
+#[test]
+fn profiles_are_off_until_they_are_switched_on() {
+    use crate::config::profiling::Profiling;
+    use std::time::Duration;
+    let load = |pairs: &[(&str, &str)]| Config::load(None, &[], &env(pairs));
+    assert_eq!(
+        load(&[("REMORA_PROFILE_HZ", "49")]).unwrap().profiling,
+        None
+    );
+    let on = load(&[("REMORA_PROFILE", "true")]).unwrap().profiling;
+    assert_eq!(on, Some(Profiling::default()));
+    assert_eq!(on.unwrap().frequency, 19);
+    let all = [
+        ("REMORA_PROFILE", "on"),
+        ("REMORA_PROFILE_HZ", "49"),
+        ("REMORA_PROFILE_INTERVAL", "90s"),
+    ];
+    let expected = Profiling {
+        frequency: 49,
+        interval: Duration::from_secs(90),
+    };
+    assert_eq!(load(&all).unwrap().profiling, Some(expected));
+    let wrong = [
+        ("REMORA_PROFILE", "perhaps"),
+        ("REMORA_PROFILE_HZ", "0"),
+        ("REMORA_PROFILE_INTERVAL", "1ms"),
+    ];
+    assert_eq!(load(&wrong).unwrap_err().len(), 3);
 }

@@ -24,22 +24,25 @@ pub(super) struct End {
 /// Text that had to be made, because what was sent is not UTF-8 or was in several
 /// places. Used again for every exchange.
 #[derive(Default, Debug)]
-struct Scratch {
-    path: String,
-    query: String,
-    user_agent: String,
-    tracestate: Vec<u8>,
+pub(super) struct Scratch {
+    pub(super) path: String,
+    pub(super) query: String,
+    pub(super) user_agent: String,
+    pub(super) tracestate: Vec<u8>,
+    /// A message of gRPC, and the bytes it is made of.
+    pub(super) message: String,
+    pub(super) bytes: Vec<u8>,
 }
 
 /// Makes exchanges of what was seen, and counts them.
 #[derive(Debug)]
 pub(super) struct Emitter {
-    seed: Seed,
+    pub(super) seed: Seed,
     /// Maps the times of the exchanges to come.
     pub(super) clock: Offset,
     /// Exchanges lent to sinks so far.
     pub(super) emitted: u64,
-    scratch: Scratch,
+    pub(super) scratch: Scratch,
 }
 
 impl Emitter {
@@ -74,6 +77,7 @@ impl Emitter {
             query,
             user_agent,
             tracestate,
+            ..
         } = &mut self.scratch;
         self.emitted += 1;
         sink.exchange(&Exchange {
@@ -99,10 +103,13 @@ impl Emitter {
             user_agent: request.user_agent.map(|bytes| lossy(bytes, user_agent)),
             route: None,
             status: code,
+            rpc: None,
             request_body_bytes: Some(pending.request_body),
             response_body_bytes: responded.then_some(pending.response_body),
             process: &process,
             tid: pending.tid,
+            request: pending.index,
+            one_thread: responded && !pending.other_thread,
             conn: &conn.info,
             trace: trace(&request, pending, conn, self.seed, tracestate),
             error: match code {
@@ -116,7 +123,7 @@ impl Emitter {
 
 /// The HTTP rule of the OpenTelemetry conventions: a client's error is every 4xx and
 /// 5xx, a server's only what it is to blame for.
-fn is_error(side: Side, code: u16) -> bool {
+pub(super) fn is_error(side: Side, code: u16) -> bool {
     let first = if side == Side::Server { 500 } else { 400 };
     (first..600).contains(&code)
 }
@@ -124,7 +131,7 @@ fn is_error(side: Side, code: u16) -> bool {
 /// A response head cut off at the capture limit is no loss: only its first line is
 /// used. So the request's head alone decides whether the head counts as truncated.
 fn incomplete(pending: &Pending, mut incomplete: Incomplete) -> Incomplete {
-    if pending.head_cut || pending.request_flags & flags::HEAD_TRUNCATED != 0 {
+    if pending.head_is_cut() {
         incomplete.insert(Incomplete::HEAD_TRUNCATED);
     }
     if (pending.request_flags | pending.response_flags) & flags::FRAMING_LOST != 0 {
@@ -175,16 +182,16 @@ fn tracestate<'a>(request: &Request<'a>, head: &[u8], joined: &'a mut Vec<u8>) -
     context::tracestate(joined)
 }
 
-fn text(bytes: &[u8]) -> Option<&str> {
+pub(super) fn text(bytes: &[u8]) -> Option<&str> {
     std::str::from_utf8(bytes).ok()
 }
 
-fn decimal(code: u16) -> [u8; 3] {
+pub(super) fn decimal(code: u16) -> [u8; 3] {
     [code / 100, code / 10 % 10, code % 10].map(|digit| b'0' + digit as u8)
 }
 
 /// Bytes that are not UTF-8 are shown percent-encoded, as they should have been sent.
-fn url_text<'a>(bytes: &'a [u8], made: &'a mut String) -> &'a str {
+pub(super) fn url_text<'a>(bytes: &'a [u8], made: &'a mut String) -> &'a str {
     made_text(bytes, made, |made, invalid| {
         for &byte in invalid {
             made.push('%');
@@ -196,7 +203,7 @@ fn url_text<'a>(bytes: &'a [u8], made: &'a mut String) -> &'a str {
 }
 
 /// Bytes that are not UTF-8 are shown as U+FFFD.
-fn lossy<'a>(bytes: &'a [u8], made: &'a mut String) -> &'a str {
+pub(super) fn lossy<'a>(bytes: &'a [u8], made: &'a mut String) -> &'a str {
     made_text(bytes, made, |made, _| {
         made.push(char::REPLACEMENT_CHARACTER)
     })

@@ -84,7 +84,7 @@ pub(super) fn in_flight(close: &Close) -> u64 {
 
 /// If the connection lives on, but can no longer be followed, then whether its
 /// requests failed is not known, and no error is made up.
-fn error(close: &Close) -> Option<&'static str> {
+pub(super) fn error(close: &Close) -> Option<&'static str> {
     const ECONNRESET: u32 = libc::ECONNRESET as u32;
     const ETIMEDOUT: u32 = libc::ETIMEDOUT as u32;
     match (close.reason, close.errno) {

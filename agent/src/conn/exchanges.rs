@@ -6,7 +6,7 @@
 //! response to its start, so neither search is long.
 
 use crate::exchange::ProcessInfo;
-use crate::proto::http1::STATUS_BYTES;
+use crate::proto::http1::{self, STATUS_BYTES, Status};
 use remora_common::config::HEAD_BYTES;
 use remora_common::record::{Message, message_flags as flags};
 use std::sync::Arc;
@@ -37,6 +37,8 @@ pub(super) struct Pending {
     pub(super) request_flags: u16,
     pub(super) response_flags: u16,
     pub(super) tid: u32,
+    /// Whether another thread than `tid` had a part in it.
+    pub(super) other_thread: bool,
     pub(super) process: Option<Arc<ProcessInfo>>,
     pub(super) request_first: u64,
     pub(super) request_body: u64,
@@ -71,12 +73,26 @@ impl Pending {
             }
     }
 
+    /// Whether the request's head was longer than the capture limit, or than is kept.
+    pub(super) fn head_is_cut(&self) -> bool {
+        self.head_cut || self.request_flags & flags::HEAD_TRUNCATED != 0
+    }
+
+    /// Whether the connection goes on with HTTP/2, and with the answer to this request.
+    #[inline]
+    pub(super) fn upgrades_to_http2(&self) -> bool {
+        self.response_flags & flags::SWITCHED != 0
+            && Status::parse(self.status_line()).is_some_and(|status| status.code == 101)
+            && http1::asks_for_http2(&self.head)
+    }
+
     /// Takes in what a record says about the request.
     #[inline]
     pub(super) fn request_part(&mut self, message: &Message) {
         if message.flags & flags::START != 0 {
             (self.request_first, self.tid) = (message.first, message.tid);
         }
+        self.other_thread |= message.tid != self.tid;
         self.request_flags |= message.flags;
         self.request_body = message.body_bytes;
         if message.flags & flags::END != 0 {
@@ -90,6 +106,7 @@ impl Pending {
         if message.flags & flags::START != 0 {
             self.response_first = message.first;
         }
+        self.other_thread |= message.tid != self.tid;
         self.response_flags |= message.flags;
         self.response_last = message.last;
         self.response_body = message.body_bytes;

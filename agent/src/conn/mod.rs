@@ -9,6 +9,7 @@
 mod build;
 mod close;
 mod exchanges;
+mod http2;
 mod processes;
 mod table;
 
@@ -17,12 +18,15 @@ pub use processes::{Processes, from_record};
 
 use crate::clock::Offset;
 use crate::exchange::{Incomplete, ProcessInfo, Sink};
-use crate::ingest::decode::{Counters, Record, decode};
+use crate::ingest::decode::{Counters, Entries, Record, decode, is_frames};
 use crate::ledger::Ledger;
 use crate::span::ids::Seed;
 use build::{Emitter, End};
 use exchanges::{Exchanges, Progress, ends_response};
-use remora_common::record::{self, Close, Message, message_flags as flags, side};
+use http2::{Http2, Lent};
+use remora_common::record::{
+    self, Close, Frame, Frames, Message, frame_part, message_flags as flags, side,
+};
 use table::Conn;
 
 /// Most things kept at a time.
@@ -32,8 +36,11 @@ pub struct Limits {
     pub conns: usize,
     /// Exchanges under way.
     pub exchanges: usize,
-    /// Bytes of request heads of exchanges under way.
+    /// Bytes of request heads of exchanges under way; as many of header fields of HTTP/2.
     pub head_bytes: usize,
+    /// Bytes of the compression tables of HTTP/2 connections. Beyond, they do not grow,
+    /// and what they cannot hold is unknown when it is referred to.
+    pub table_bytes: usize,
     /// Processes.
     pub processes: usize,
 }
@@ -44,6 +51,7 @@ impl Default for Limits {
             conns: 1 << 15,
             exchanges: 1 << 16,
             head_bytes: 32 << 20,
+            table_bytes: 32 << 20,
             processes: 1 << 14,
         }
     }
@@ -58,6 +66,8 @@ const STALE: u32 = 64;
 pub struct Pipeline<P> {
     conns: table::Table,
     exchanges: Exchanges,
+    http2: Http2,
+    max_exchanges: usize,
     processes: processes::Table,
     resolver: P,
     emitter: Emitter,
@@ -71,6 +81,8 @@ impl<P: Processes> Pipeline<P> {
         Self {
             conns: table::Table::new(limits.conns),
             exchanges: Exchanges::new(limits.exchanges, limits.head_bytes),
+            http2: Http2::new(limits.head_bytes, limits.table_bytes),
+            max_exchanges: limits.exchanges,
             processes: processes::Table::new(limits.processes),
             resolver,
             emitter: Emitter::new(seed, clock),
@@ -88,6 +100,7 @@ impl<P: Processes> Pipeline<P> {
     pub fn record<S: Sink + ?Sized>(&mut self, bytes: &[u8], sink: &mut S) -> Option<&ProcessInfo> {
         match decode(bytes) {
             Ok(Record::Message(message, head)) => self.message(&message, head, sink),
+            Ok(Record::Frames(record, entries)) => self.frames(&record, entries, sink),
             Ok(Record::Conn(record, path)) => self.conn(&record, path),
             Ok(Record::Close(close)) => self.close(&close, sink),
             Ok(Record::Process(record)) => {
@@ -97,7 +110,11 @@ impl<P: Processes> Pipeline<P> {
             }
             Ok(Record::ProcessExit(record)) => self.processes.exit(record.tgid),
             Ok(Record::Counters(counters)) => self.ledger.kernel = Some(counters),
-            Err(_) => self.ledger.decode += 1,
+            Err(_) => {
+                self.ledger.decode += 1;
+                // The kernel programs count no stream that they could hand on.
+                self.ledger.streams += u64::from(is_frames(bytes));
+            }
         }
         None
     }
@@ -117,6 +134,8 @@ impl<P: Processes> Pipeline<P> {
     pub fn ledger(&self) -> Ledger {
         Ledger {
             exchanges: self.emitter.emitted,
+            streams_in_flight: self.http2.opened(),
+            upgrades_in_flight: self.http2.upgraded(),
             ..self.ledger
         }
     }
@@ -131,8 +150,9 @@ impl<P: Processes> Pipeline<P> {
     pub fn occupancy(&self) -> Occupancy {
         Occupancy {
             conns: self.conns.len(),
-            exchanges: self.exchanges.len(),
-            head_bytes: self.exchanges.head_bytes(),
+            exchanges: self.exchanges.len() + self.http2.len(),
+            head_bytes: self.exchanges.head_bytes() + self.http2.text_bytes(),
+            table_bytes: self.http2.table_bytes(),
             conns_evicted: self.conns_evicted,
         }
     }
@@ -148,6 +168,31 @@ impl<P: Processes> Pipeline<P> {
         } else if let Some(mut evicted) = self.conns.insert(conn) {
             self.conns_evicted += 1;
             self.exchanges.clear(&mut evicted.pending);
+            if let Some(session) = evicted.session.take() {
+                self.http2.give_up(session, &mut self.ledger);
+            }
+        }
+    }
+
+    #[inline]
+    fn frames<S: Sink + ?Sized>(&mut self, record: &Frames, entries: Entries<'_>, sink: &mut S) {
+        let Some(conn) = self.conns.get_mut(record.conn) else {
+            let opens = |(frame, _): &(Frame, _)| frame.part & frame_part::OPENS != 0;
+            let streams = entries.filter(opens).count() as u64;
+            self.ledger.streams += streams;
+            return self.lose_with_conn(streams);
+        };
+        let mut lent = Lent {
+            processes: &mut self.processes,
+            emitter: &mut self.emitter,
+            ledger: &mut self.ledger,
+            sink,
+            max: self.max_exchanges - self.exchanges.len(),
+        };
+        let taken = self.http2.frames(conn, record, entries, &mut lent);
+        if taken.is_none() {
+            self.ledger.decode += 1;
+            self.ledger.streams += 1;
         }
     }
 
@@ -220,9 +265,19 @@ impl<P: Processes> Pipeline<P> {
                 incomplete: Incomplete::NONE,
             };
             conn.finished = conn.finished.max(u64::from(message.index) + 1);
+            let max = self.max_exchanges - self.exchanges.len();
             let pending = self.exchanges.get_mut(slot);
-            self.emitter
-                .emit(pending, conn, &mut self.processes, end, sink);
+            let mut lent = Lent {
+                processes: &mut self.processes,
+                emitter: &mut self.emitter,
+                ledger: &mut self.ledger,
+                sink,
+                max,
+            };
+            if !(pending.upgrades_to_http2() && self.http2.adopt(conn, pending, &mut lent)) {
+                self.emitter
+                    .emit(pending, conn, &mut self.processes, end, sink);
+            }
             self.exchanges.remove(&mut conn.pending, slot);
         }
     }
@@ -245,6 +300,16 @@ impl<P: Processes> Pipeline<P> {
             }
             self.exchanges.remove(&mut list, slot);
         }
+        if let Some(session) = conn.session.take() {
+            let mut lent = Lent {
+                processes: &mut self.processes,
+                emitter: &mut self.emitter,
+                ledger: &mut self.ledger,
+                sink,
+                max: self.max_exchanges - self.exchanges.len(),
+            };
+            self.http2.close(&conn, session, close, &mut lent);
+        }
     }
 
     /// Requests of a connection that is not in the table, counted when they end, as
@@ -265,8 +330,11 @@ pub struct Occupancy {
     pub conns: usize,
     /// Exchanges under way.
     pub exchanges: usize,
-    /// Bytes of memory for request heads, in use or kept for the next ones.
+    /// Bytes of memory for request heads and header fields, in use or kept for the next
+    /// ones.
     pub head_bytes: usize,
+    /// Bytes of memory for compression tables.
+    pub table_bytes: usize,
     /// Connections given up since the start because the table was full.
     pub conns_evicted: u64,
 }

@@ -5,11 +5,15 @@
 //! one that is idle and was not used lately (second chance, as in page replacement).
 
 use super::exchanges::List;
+use super::http2::Session;
 use crate::exchange::{ConnInfo, Endpoint, Side};
-use remora_common::record::{self, family, role};
+use remora_common::record::{self, conn_flags, family, role};
 use rustc_hash::FxHashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+/// Flags of a connection whose header compression began before it was seen. One that
+/// changes from HTTP/1 to HTTP/2 begins that anew.
+const JOINED_HTTP2: u8 = conn_flags::JOINED | conn_flags::HTTP2;
 /// Slots looked at to find one to give up.
 const SEARCH: usize = 64;
 
@@ -22,6 +26,10 @@ pub(super) struct Conn {
     pub(super) tgid: u32,
     /// Exchanges under way.
     pub(super) pending: List,
+    /// What is known of it if it carries HTTP/2.
+    pub(super) session: Option<Box<Session>>,
+    /// Whether it carried HTTP/2 before the agent came.
+    pub(super) joined_http2: bool,
     /// One more than the highest index that is finished.
     pub(super) finished: u64,
     used: bool,
@@ -68,6 +76,8 @@ impl Conn {
             side,
             tgid: record.tgid,
             pending: List::default(),
+            session: None,
+            joined_http2: record.flags & JOINED_HTTP2 == JOINED_HTTP2,
             finished: 0,
             used: false,
         })

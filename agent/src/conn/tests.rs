@@ -7,6 +7,7 @@ use remora_common::record::{close_reason, role};
 
 mod aborts;
 mod hostile;
+mod http2;
 mod loss;
 mod pairs;
 
@@ -24,6 +25,7 @@ pub(super) struct Seen {
     authority: Option<String>,
     user_agent: Option<String>,
     status: Option<u16>,
+    rpc: Option<Call>,
     bodies: (Option<u64>, Option<u64>),
     comm: String,
     tgid: u32,
@@ -36,6 +38,15 @@ pub(super) struct Seen {
     state: Option<String>,
     error: Option<String>,
     incomplete: Vec<&'static str>,
+}
+
+/// What tests look at of a call.
+#[derive(Clone, PartialEq, Debug)]
+struct Call {
+    method: String,
+    status: Option<u32>,
+    message: Option<String>,
+    messages: (u64, u64),
 }
 
 #[derive(Default)]
@@ -56,6 +67,12 @@ impl Sink for Collect {
             authority: owned(e.authority),
             user_agent: owned(e.user_agent),
             status: e.status,
+            rpc: e.rpc.map(|rpc| Call {
+                method: rpc.method.to_owned(),
+                status: rpc.status,
+                message: owned(rpc.message),
+                messages: (rpc.request_messages, rpc.response_messages),
+            }),
             bodies: (e.request_body_bytes, e.response_body_bytes),
             comm: e.process.comm.clone(),
             tgid: e.process.tgid,

@@ -21,18 +21,23 @@ struct Actor {
 pub struct Did {
     /// Requests made by the clients.
     pub made: u64,
+    /// Calls made by the clients.
+    pub called: u64,
     /// Requests served by the shop.
     pub shop_served: u64,
     /// Requests that the shop made to the stock.
     pub shop_asked: u64,
     /// Requests served by the stock.
     pub stock_served: u64,
+    /// Calls served by the prices.
+    pub prices_served: u64,
 }
 
 /// All processes of the demo.
 pub struct Cast {
     stock: Actor,
     shop: Actor,
+    prices: Actor,
     client: Actor,
     last_call: Instant,
 }
@@ -47,23 +52,33 @@ impl Cast {
         let stock_address = stock.line()?;
         let mut shop = Actor::start("shop", &["demo-service", "shop", "--stock", &stock_address])?;
         let shop_address = shop.line()?;
+        let mut prices = Actor::start("prices", &["demo-service", "prices"])?;
+        let prices_address = prices.line()?;
         let duration_text = format!("{}ms", duration.as_millis());
         let client = Actor::start(
             "customers",
-            &["demo-client", &shop_address, "--duration", &duration_text],
+            &[
+                "demo-client",
+                &shop_address,
+                "--prices",
+                &prices_address,
+                "--duration",
+                &duration_text,
+            ],
         )?;
         Ok(Self {
             stock,
             shop,
+            prices,
             client,
             last_call: Instant::now() + duration + GRACE,
         })
     }
 
-    /// Process ids: stock, shop, clients.
+    /// Process ids: stock, shop, prices, clients.
     #[must_use]
-    pub fn pids(&self) -> [u32; 3] {
-        [&self.stock, &self.shop, &self.client].map(|actor| actor.child.id())
+    pub fn pids(&self) -> [u32; 4] {
+        [&self.stock, &self.shop, &self.prices, &self.client].map(|actor| actor.child.id())
     }
 
     /// Lets the clients begin.
@@ -97,14 +112,17 @@ impl Cast {
     /// # Errors
     /// Someone does not say.
     pub fn end(mut self) -> Result<Did, Failure> {
-        let made = self.client.numbers::<1>()?[0];
+        let [made, called] = self.client.numbers()?;
         let [shop_served, shop_asked] = self.shop.end()?;
         let [stock_served, _] = self.stock.end()?;
+        let [prices_served, _] = self.prices.end()?;
         Ok(Did {
             made,
+            called,
             shop_served,
             shop_asked,
             stock_served,
+            prices_served,
         })
     }
 }

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::grpc;
 use super::http::{Connection, request};
 use super::service::wait_for_go;
 use crate::cli::demo::ClientArgs;
@@ -17,7 +18,7 @@ const PAUSE: Duration = Duration::from_millis(8);
 const PER_CONNECTION: u64 = 25;
 
 /// Waits for a byte on standard input, makes requests for a while, and prints how many
-/// were answered.
+/// were answered, and how many calls.
 ///
 /// # Errors
 /// A service does not answer.
@@ -31,13 +32,18 @@ pub fn run(args: &ClientArgs) -> io::Result<()> {
     let threads: Vec<_> = (0..CONNECTIONS)
         .map(|first| thread::spawn(move || browse(shop, first, end)))
         .collect();
+    let calls = args
+        .prices
+        .map(|prices| thread::spawn(move || grpc::call(prices, end)));
     let mut made = 0;
     for thread in threads {
         made += thread
             .join()
             .map_err(|_| io::Error::other("a client thread ended early"))??;
     }
-    writeln!(io::stdout(), "{made}")
+    let called = calls.map_or(Ok(Ok(0)), thread::JoinHandle::join);
+    let called = called.map_err(|_| io::Error::other("the calling thread ended early"))??;
+    writeln!(io::stdout(), "{made} {called}")
 }
 
 /// Makes requests until `end`; returns how many.

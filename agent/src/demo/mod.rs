@@ -3,5 +3,6 @@
 
 pub mod cast;
 pub mod client;
+mod grpc;
 mod http;
 pub mod service;

@@ -1,4 +1,4 @@
-//! The services of the demo: a shop that asks a stock.
+//! The services of the demo: a shop that asks a stock, and prices.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use super::grpc;
 use super::http::{CHUNKED_HEAD, Connection, Message, chunk, request, response, status};
 use crate::cli::demo::{Service, ServiceArgs};
 
@@ -33,6 +34,7 @@ pub fn run(args: &ServiceArgs) -> io::Result<()> {
     let name = match args.service {
         Service::Shop => "demo-shop",
         Service::Stock => "demo-stock",
+        Service::Prices => "demo-prices",
     };
     std::fs::write("/proc/self/comm", name)?;
     let mut out = io::stdout();
@@ -41,6 +43,12 @@ pub fn run(args: &ServiceArgs) -> io::Result<()> {
     let done = Arc::new(Done::default());
     let for_connections = Arc::clone(&done);
     let (service, stock) = (args.service, args.stock);
+    if service == Service::Prices {
+        let served = Arc::new(AtomicU64::new(0));
+        grpc::serve(listener, Arc::clone(&served))?;
+        io::copy(&mut io::stdin(), &mut io::sink())?;
+        return writeln!(out, "{} 0", served.load(Ordering::SeqCst));
+    }
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let done = Arc::clone(&for_connections);

@@ -7,8 +7,14 @@
 mod container;
 mod environment;
 pub mod host;
-mod procfs;
+pub(crate) mod procfs;
 mod resolver;
 mod service;
 
 pub use resolver::ProcessResolver;
+
+/// The id of the container of a process, 64 hex digits, from its `/proc/PID/cgroup`.
+#[must_use]
+pub fn container_id(cgroup: &str) -> Option<String> {
+    container::from_cgroup(cgroup).id
+}

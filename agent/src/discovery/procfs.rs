@@ -9,7 +9,7 @@ use std::os::unix::fs::OpenOptionsExt;
 /// The directory `/proc/PID` of a process. Held open, it stays that process's: after
 /// its end, reads fail instead of reaching the next process with the id.
 #[derive(Debug)]
-pub(super) struct ProcDir {
+pub(crate) struct ProcDir {
     path: String,
     /// Keeps `path`, which goes through `/proc/self/fd`, valid.
     _dir: OwnedFd,
@@ -17,16 +17,16 @@ pub(super) struct ProcDir {
 
 /// Fields of `/proc/PID/stat` (proc_pid_stat(5)).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Stat {
+pub(crate) struct Stat {
     /// Start of the process since boot, in clock ticks.
-    pub(super) start_ticks: u64,
+    pub(crate) start_ticks: u64,
     /// Bottom of the stack: with address space randomisation, different after each
     /// `exec`. 0 if the agent may not see it.
-    pub(super) start_stack: u64,
+    pub(crate) start_stack: u64,
 }
 
 impl ProcDir {
-    pub(super) fn open(pid: u32) -> io::Result<Self> {
+    pub(crate) fn open(pid: u32) -> io::Result<Self> {
         let dir = File::options()
             .read(true)
             .custom_flags(libc::O_DIRECTORY)
@@ -38,7 +38,7 @@ impl ProcDir {
     }
 
     /// Reads at most `limit` bytes of a file into `out`, which is emptied first.
-    pub(super) fn read(&self, name: &str, limit: u64, out: &mut Vec<u8>) -> io::Result<()> {
+    pub(crate) fn read(&self, name: &str, limit: u64, out: &mut Vec<u8>) -> io::Result<()> {
         out.clear();
         File::open(format!("{}/{name}", self.path))?
             .take(limit)
@@ -47,19 +47,19 @@ impl ProcDir {
     }
 
     /// Target of a symbolic link, lossy.
-    pub(super) fn link(&self, name: &str) -> Option<String> {
+    pub(crate) fn link(&self, name: &str) -> Option<String> {
         let target = std::fs::read_link(format!("{}/{name}", self.path)).ok()?;
         Some(target.to_string_lossy().into_owned())
     }
 
-    pub(super) fn stat(&self, buffer: &mut Vec<u8>) -> Option<Stat> {
+    pub(crate) fn stat(&self, buffer: &mut Vec<u8>) -> Option<Stat> {
         self.read("stat", 4096, buffer).ok()?;
         parse_stat(std::str::from_utf8(buffer.rsplit(|&byte| byte == b')').next()?).ok()?)
     }
 
     /// Reads at most `limit` bytes of a regular file as the process itself sees it.
     /// Links in its root cannot lead out of it, and nothing that blocks is opened.
-    pub(super) fn read_inside(&self, path: &str, limit: u64) -> Option<Vec<u8>> {
+    pub(crate) fn read_inside(&self, path: &str, limit: u64) -> Option<Vec<u8>> {
         let root = File::options()
             .read(true)
             .custom_flags(libc::O_PATH | libc::O_DIRECTORY)
@@ -113,7 +113,7 @@ fn open_inside(root: BorrowedFd<'_>, path: &str) -> io::Result<File> {
 
 /// Time since boot by two clocks, ns: what `/proc` counts in, less what the kernel
 /// programs stamp records with. They differ by the time spent suspended.
-pub(super) fn suspended_ns() -> u64 {
+pub(crate) fn suspended_ns() -> u64 {
     let clock = |id| {
         let mut time = libc::timespec {
             tv_sec: 0,

@@ -1,7 +1,9 @@
 //! What became of every span: the export side of the ledger.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::breaker::Circuit;
 
 /// Why spans did not reach the gateway.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -14,16 +16,27 @@ pub enum DropReason {
     RetryExhausted,
     /// The agent had to end before they were delivered.
     Shutdown,
+    /// The spool had reached its cap, and they were the oldest in it.
+    SpoolFull,
+    /// Their bytes in the spool are damaged.
+    SpoolCorrupt,
+    /// Their files, or the spool's whole directory, were removed.
+    SpoolMissing,
 }
 
 impl DropReason {
     /// All reasons, in the order of [`Snapshot::dropped`].
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; Self::COUNT] = [
         Self::QueueFull,
         Self::Rejected,
         Self::RetryExhausted,
         Self::Shutdown,
+        Self::SpoolFull,
+        Self::SpoolCorrupt,
+        Self::SpoolMissing,
     ];
+    /// How many there are.
+    pub const COUNT: usize = 7;
 
     /// The name used in output.
     #[must_use]
@@ -33,6 +46,9 @@ impl DropReason {
             Self::Rejected => "rejected",
             Self::RetryExhausted => "retry_exhausted",
             Self::Shutdown => "shutdown",
+            Self::SpoolFull => "spool_full",
+            Self::SpoolCorrupt => "spool_corrupt",
+            Self::SpoolMissing => "spool_missing",
         }
     }
 }
@@ -47,26 +63,34 @@ pub struct ExportCounters {
     requests: AtomicU64,
     retries: AtomicU64,
     bytes: AtomicU64,
+    circuits: [AtomicU8; MAX_TARGETS],
+    failovers: AtomicU64,
 }
+
+/// Endpoints at most: the preferred one and those behind it.
+pub const MAX_TARGETS: usize = 8;
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Flow {
     sealed: u64,
+    recovered: u64,
     queued: u64,
     in_flight: u64,
     delivered: u64,
-    dropped: [u64; 4],
+    dropped: [u64; DropReason::COUNT],
 }
 
 /// The counters at one moment. All but the last three count spans.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Snapshot {
-    /// Handed to the exporter.
+    /// Handed to the exporter, and recovered.
     pub accepted: u64,
+    /// Those of [`Self::accepted`] that an earlier run of the agent left in the spool.
+    pub recovered: u64,
     /// Acknowledged by the gateway.
     pub delivered: u64,
     /// Given up, by [`DropReason`].
-    pub dropped: [u64; 4],
+    pub dropped: [u64; DropReason::COUNT],
     /// On the way: in the open batch, in the queue, in flight.
     pub queued: u64,
     /// Those of [`Self::queued`] that are being sent.
@@ -77,6 +101,10 @@ pub struct Snapshot {
     pub retries: u64,
     /// Bytes of request bodies acknowledged, before compression.
     pub bytes: u64,
+    /// Requests that went to another endpoint than the preferred one.
+    pub failovers: u64,
+    /// The circuit to the preferred endpoint.
+    pub circuit: Circuit,
 }
 
 impl Snapshot {
@@ -148,11 +176,47 @@ impl ExportCounters {
         flow.lose(items, reason);
     }
 
+    /// Spans being sent go back to what waits.
+    pub fn returned(&self, items: u64) {
+        let mut flow = self.flow();
+        flow.in_flight = flow.in_flight.saturating_sub(items);
+        flow.queued += items;
+    }
+
+    /// Spans that an earlier run of the agent left wait again.
+    pub fn recovered(&self, items: u64) {
+        let mut flow = self.flow();
+        flow.recovered += items;
+        flow.queued += items;
+    }
+
+    /// Spans that waited are lost.
+    pub fn lost_queued(&self, items: u64, reason: DropReason) {
+        if items > 0 {
+            let mut flow = self.flow();
+            flow.queued = flow.queued.saturating_sub(items);
+            flow.lose(items, reason);
+        }
+    }
+
     /// A request is sent, for the first time or again.
     pub fn request(&self, repeated: bool) {
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.retries
             .fetch_add(u64::from(repeated), Ordering::Relaxed);
+    }
+
+    /// A request goes to the endpoint at this place of the list.
+    pub fn target(&self, index: usize) {
+        let elsewhere = u64::from(index > 0);
+        self.failovers.fetch_add(elsewhere, Ordering::Relaxed);
+    }
+
+    /// The circuit of an endpoint changed, or did not.
+    pub fn circuit(&self, index: usize, circuit: Circuit) {
+        if let Some(slot) = self.circuits.get(index) {
+            slot.store(circuit as u8, Ordering::Relaxed);
+        }
     }
 
     /// All counters, consistent with each other as far as spans go.
@@ -164,7 +228,8 @@ impl ExportCounters {
         let accepted = self.accepted.load(Ordering::Acquire);
         let open = accepted.saturating_sub(flow.sealed);
         Snapshot {
-            accepted,
+            accepted: accepted + flow.recovered,
+            recovered: flow.recovered,
             delivered: flow.delivered,
             dropped: flow.dropped,
             queued: open + flow.queued + flow.in_flight,
@@ -172,6 +237,12 @@ impl ExportCounters {
             requests: self.requests.load(Ordering::Relaxed),
             retries: self.retries.load(Ordering::Relaxed),
             bytes: self.bytes.load(Ordering::Relaxed),
+            failovers: self.failovers.load(Ordering::Relaxed),
+            circuit: match self.circuits[0].load(Ordering::Relaxed) {
+                1 => Circuit::HalfOpen,
+                2 => Circuit::Open,
+                _ => Circuit::Closed,
+            },
         }
     }
 
@@ -218,9 +289,17 @@ mod tests {
         counters.given_up(5, DropReason::Shutdown);
         check(10, 0);
         let snapshot = counters.snapshot();
-        assert_eq!(snapshot.dropped, [30, 3, 15, 5]);
+        assert_eq!(snapshot.dropped, [30, 3, 15, 5, 0, 0, 0]);
         assert_eq!(snapshot.delivered, 37);
         assert_eq!(snapshot.bytes, 4000);
+        counters.recovered(100);
+        check(110, 0);
+        counters.taken(100);
+        counters.returned(90);
+        check(110, 10);
+        counters.lost_queued(80, DropReason::SpoolFull);
+        check(30, 10);
+        assert_eq!(counters.snapshot().accepted, 200);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Bringing batches to the gateway: waiting, repeating, splitting, giving up.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,16 +9,20 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{info, warn};
 
 use super::batch::{Batch, Signal};
+use super::breaker::{Breaker, Circuit, Entry};
 use super::counters::{DropReason, ExportCounters};
 use super::file::FileExporter;
 use super::grpc::GrpcExporter;
 use super::http::HttpExporter;
 use super::retry::{Backoff, Outcome, RetryPolicy, random};
 use super::split::split;
-use crate::queue::{self, Queue};
+use crate::queue::{self, Queue, Taken};
 
 /// Longest pause between attempts once the agent is about to end.
 const DRAIN_PAUSE: Duration = Duration::from_millis(250);
+
+/// How often it is looked whether the one request that tries a gateway has an answer.
+const PROBE_PAUSE: Duration = Duration::from_millis(20);
 
 /// A gateway that asks for a longer pause is called again after this.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
@@ -42,9 +46,20 @@ impl Transport {
         match self {
             Self::Grpc(exporter) => exporter.send(signal, body).await,
             Self::Http(exporter) => exporter.send(body).await,
-            Self::File(exporter) => exporter.send(&body),
+            Self::File(exporter) => exporter.send(signal, &body),
         }
     }
+}
+
+/// Where batches of a signal go, and what became of them.
+#[derive(Debug)]
+pub struct Way {
+    /// How: the first one that can be reached.
+    pub targets: Vec<Target>,
+    /// Time for one request.
+    pub timeout: Option<Duration>,
+    /// What became of the items.
+    pub counters: Arc<ExportCounters>,
 }
 
 /// How long there is.
@@ -61,12 +76,10 @@ pub enum Phase {
 pub struct Delivery {
     /// Where batches come from.
     pub queue: Arc<dyn Queue>,
-    /// What became of them.
-    pub counters: Arc<ExportCounters>,
     /// Where they go.
-    pub transport: Transport,
-    /// Time for one request.
-    pub timeout: Option<Duration>,
+    pub way: Way,
+    /// Signals that have a way of their own.
+    pub others: Vec<(Signal, Way)>,
     /// When to try again.
     pub policy: RetryPolicy,
     /// Whether the agent is about to end.
@@ -75,31 +88,75 @@ pub struct Delivery {
     pub state: Mutex<State>,
 }
 
+/// One of several ways out.
+#[derive(Debug)]
+pub struct Target {
+    /// Signals that go into one file share it.
+    transport: Arc<Transport>,
+    breaker: Mutex<Breaker>,
+    index: usize,
+}
+
+impl Target {
+    /// A way out at a place in the order of preference.
+    #[must_use]
+    pub fn new(transport: Arc<Transport>, policy: RetryPolicy, index: usize) -> Self {
+        Self {
+            transport,
+            breaker: Mutex::new(Breaker::new(policy)),
+            index,
+        }
+    }
+
+    /// How.
+    #[must_use]
+    pub const fn transport(&self) -> &Arc<Transport> {
+        &self.transport
+    }
+
+    fn breaker(&self) -> MutexGuard<'_, Breaker> {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A request that may be sent. However it ends, also by being cancelled, the breaker
+/// learns of it.
+struct Pass<'a> {
+    target: &'a Target,
+    known: bool,
+}
+
+impl Drop for Pass<'_> {
+    fn drop(&mut self) {
+        if !self.known {
+            self.target.breaker().unknown();
+        }
+    }
+}
+
 /// What workers tell each other.
 #[derive(Debug, Default)]
 pub struct State {
-    /// The gateway asked not to be called before.
-    not_before: Option<Instant>,
-    /// The last attempt of any worker failed.
-    failing: bool,
     last_log: Option<Instant>,
 }
 
 impl Delivery {
     /// Delivers batches until the queue is closed and empty.
     pub async fn work(self: Arc<Self>) {
-        while let Some(batch) = queue::next(&*self.queue).await {
-            self.deliver(batch).await;
+        while let Some(taken) = queue::next(&*self.queue).await {
+            self.deliver(taken).await;
         }
     }
 
-    async fn deliver(&self, batch: Batch) {
-        let mut pieces = vec![batch.clone()];
-        let mut loan = Loan::new(self, batch);
+    async fn deliver(&self, taken: Taken) {
+        let mut pieces = vec![taken.batch.clone()];
+        let mut loan = Loan::new(self, taken);
         let first = Instant::now();
         while let Some(piece) = pieces.pop() {
             match self.send(&piece, first).await {
                 End::Delivered { rejected } => loan.delivered(&piece, rejected),
+                // What is open goes back to the queue, which may be able to keep it.
+                End::Ending => return,
                 End::GivenUp(reason) => loan.given_up(&piece, reason),
                 End::TooLarge => match split(&piece) {
                     Some([first_half, second_half]) => pieces.extend([second_half, first_half]),
@@ -114,14 +171,20 @@ impl Delivery {
         let mut backoff = Backoff::new(&self.policy);
         let mut repeated = false;
         loop {
-            if !self.gate().await {
-                return End::GivenUp(DropReason::Shutdown);
-            }
-            self.counters.request(repeated);
+            let way = self.way(piece.signal);
+            let Some(mut pass) = self.gate(way).await else {
+                return End::Ending;
+            };
+            way.counters.request(repeated);
             repeated = true;
-            let (after, cause) = match self.attempt(piece).await {
+            let outcome = self.attempt(way, pass.target, piece).await;
+            pass.known = true;
+            if !matches!(outcome, Outcome::Retry { .. }) {
+                self.answered(way, pass.target);
+            }
+            let (after, cause) = match outcome {
                 Outcome::Delivered { rejected, message } => {
-                    self.succeeded(rejected, &message);
+                    self.remark(rejected, &message);
                     return End::Delivered { rejected };
                 }
                 Outcome::TooLarge { cause } => {
@@ -135,8 +198,10 @@ impl Delivery {
                 Outcome::Retry { after, cause } => (after.map(|it| it.min(MAX_RETRY_AFTER)), cause),
             };
             let next = Instant::now() + backoff.delay(after, random());
-            self.failed(&cause, after);
-            if next.saturating_duration_since(first) > self.policy.max_elapsed {
+            self.failed(way, pass.target, &cause, after);
+            drop(pass);
+            let late = next.saturating_duration_since(first) > self.policy.max_elapsed;
+            if late && !self.queue.is_durable(piece.signal) {
                 self.log(|| warn!(spans = piece.items, %cause, "gave up on spans"));
                 return End::GivenUp(DropReason::RetryExhausted);
             }
@@ -144,9 +209,9 @@ impl Delivery {
         }
     }
 
-    async fn attempt(&self, piece: &Batch) -> Outcome {
-        let send = self.transport.send(piece.signal, piece.body.clone());
-        match self.timeout {
+    async fn attempt(&self, way: &Way, target: &Target, piece: &Batch) -> Outcome {
+        let send = target.transport.send(piece.signal, piece.body.clone());
+        match way.timeout {
             None => send.await,
             Some(limit) => timeout(limit, send)
                 .await
@@ -157,20 +222,38 @@ impl Delivery {
         }
     }
 
-    /// Waits until the gateway may be called. False if that is later than the end.
-    async fn gate(&self) -> bool {
+    /// The way of a signal.
+    pub fn way(&self, signal: Signal) -> &Way {
+        let mut others = self.others.iter();
+        let other = others.find(|(other, _)| *other == signal);
+        other.map_or(&self.way, |(_, way)| way)
+    }
+
+    /// Waits until a gateway may be called: the most preferred one that can be. `None` if
+    /// that is later than the end.
+    async fn gate<'a>(&'a self, way: &'a Way) -> Option<Pass<'a>> {
         loop {
-            let Some(until) = self
-                .state()
-                .not_before
-                .filter(|until| *until > Instant::now())
-            else {
-                return true;
-            };
+            let now = Instant::now();
+            let mut wait: Option<Instant> = None;
+            for target in &way.targets {
+                let until = match target.breaker().enter(now) {
+                    Entry::Go => {
+                        way.counters.target(target.index);
+                        return Some(Pass {
+                            target,
+                            known: false,
+                        });
+                    }
+                    Entry::Wait(until) => until,
+                    Entry::Probing => now + PROBE_PAUSE,
+                };
+                wait = Some(wait.map_or(until, |wait| wait.min(until)));
+            }
+            let until = wait?;
             if let Phase::Draining(end) = *self.phase.borrow()
                 && end <= until
             {
-                return false;
+                return None;
             }
             self.pause(until, true).await;
         }
@@ -195,24 +278,26 @@ impl Delivery {
         }
     }
 
-    fn succeeded(&self, rejected: u64, message: &str) {
-        let was_failing = std::mem::take(&mut self.state().failing);
-        if was_failing {
-            info!("the gateway takes spans again");
+    fn answered(&self, way: &Way, target: &Target) {
+        let was_away = target.breaker().succeeded();
+        way.counters.circuit(target.index, Circuit::Closed);
+        if was_away {
+            info!(target = target.index, "the gateway takes spans again");
         }
+    }
+
+    fn remark(&self, rejected: u64, message: &str) {
         if rejected > 0 || !message.is_empty() {
             self.log(|| warn!(rejected, message, "the gateway took a batch in part"));
         }
     }
 
-    fn failed(&self, cause: &str, after: Option<Duration>) {
-        let mut state = self.state();
-        state.failing = true;
-        if let Some(after) = after {
-            let until = Instant::now() + after;
-            state.not_before = state.not_before.max(Some(until));
-        }
-        drop(state);
+    fn failed(&self, way: &Way, target: &Target, cause: &str, after: Option<Duration>) {
+        let now = Instant::now();
+        let mut breaker = target.breaker();
+        breaker.failed(now, after.map(|after| now + after), random());
+        way.counters.circuit(target.index, breaker.circuit());
+        drop(breaker);
         self.log(|| warn!(cause, "cannot deliver spans, will try again"));
     }
 
@@ -238,47 +323,71 @@ enum End {
     Delivered { rejected: u64 },
     TooLarge,
     GivenUp(DropReason),
+    Ending,
 }
 
 /// A batch taken from the queue. However the work on it ends, also by being cancelled,
 /// each of its spans is counted once.
 struct Loan<'a> {
     delivery: &'a Delivery,
-    batch: Batch,
+    /// `None` once it is given back.
+    taken: Option<Taken>,
+    signal: Signal,
     open: u64,
 }
 
 impl<'a> Loan<'a> {
-    fn new(delivery: &'a Delivery, batch: Batch) -> Self {
-        delivery.counters.taken(batch.items);
-        let open = batch.items;
+    fn new(delivery: &'a Delivery, taken: Taken) -> Self {
+        delivery
+            .way(taken.batch.signal)
+            .counters
+            .taken(taken.batch.items);
+        let (signal, open) = (taken.batch.signal, taken.batch.items);
         Self {
             delivery,
-            batch,
+            taken: Some(taken),
+            signal,
             open,
         }
     }
 
+    fn counters(&self) -> &ExportCounters {
+        &self.delivery.way(self.signal).counters
+    }
+
     fn delivered(&mut self, piece: &Batch, rejected: u64) {
         self.open = self.open.saturating_sub(piece.items);
-        self.delivery
-            .counters
+        self.counters()
             .delivered(piece.items, rejected, piece.body.len());
     }
 
     fn given_up(&mut self, piece: &Batch, reason: DropReason) {
         self.open = self.open.saturating_sub(piece.items);
-        self.delivery.counters.given_up(piece.items, reason);
+        self.counters().given_up(piece.items, reason);
     }
 }
 
 impl Drop for Loan<'_> {
     fn drop(&mut self) {
-        if self.open > 0 {
-            self.delivery
-                .counters
-                .given_up(self.open, DropReason::Shutdown);
+        let Some(taken) = self.taken.take() else {
+            return;
+        };
+        if self.open == 0 {
+            self.delivery.queue.settle(&taken);
+        } else {
+            give_back(&*self.delivery.queue, self.counters(), taken, self.open);
         }
-        self.delivery.queue.settle(&self.batch);
+    }
+}
+
+/// Ends the loan of a batch of which `open` spans were neither delivered nor given up. The
+/// queue keeps the whole of it or nothing: what was delivered in parts comes again.
+pub(super) fn give_back(queue: &dyn Queue, counters: &ExportCounters, taken: Taken, open: u64) {
+    let items = taken.batch.items;
+    if queue.give_back(taken) {
+        counters.returned(open);
+        counters.recovered(items - open);
+    } else {
+        counters.given_up(open, DropReason::Shutdown);
     }
 }

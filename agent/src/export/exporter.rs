@@ -10,21 +10,27 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::counters::{DropReason, ExportCounters, Snapshot};
-use super::deliver::{Delivery, Phase, State, Transport};
+use super::batch::Signal;
+use super::counters::{ExportCounters, MAX_TARGETS, Snapshot};
+use super::deliver::{Delivery, Phase, State, Target, Transport, Way, give_back};
 use super::file::FileExporter;
 use super::grpc::{GrpcError, GrpcExporter};
 use super::http::HttpExporter;
 use super::otlp::Encoder;
-use super::resource::HostInfo;
+use super::profiles::sink::ProfileSink;
+use super::resource::HostResource;
 use super::retry::RetryPolicy;
 use super::sink::{BatchLimits, OtlpSink};
 use super::tls::TlsError;
 use crate::config::otel::{
     BatchSettings, OtelSettings, OtlpSettings, Protocol, QUEUE_BYTES, TracesExporter,
 };
+use crate::config::spool::SpoolSettings;
+use crate::discovery::host::HostInfo;
 use crate::queue::Queue;
 use crate::queue::memory::{Bounds, MemoryQueue};
+use crate::queue::spool::Limits;
+use crate::queue::tiered::{self, TieredQueue};
 use crate::span::attrs::SpanOptions;
 
 /// Requests under way at once: hides the gateway's latency, without being a burden to it.
@@ -63,16 +69,22 @@ impl std::fmt::Display for Destination {
 pub struct ExportSettings {
     /// Where to.
     pub destination: Destination,
+    /// Where profiles go; `None` if there are none.
+    pub profiles: Option<Destination>,
     /// Batching and queueing.
     pub batch: BatchSettings,
     /// When to try again. Its `max_elapsed` is overridden by [`BatchSettings::export_timeout`].
     pub retry: RetryPolicy,
     /// What spans hold.
     pub span: SpanOptions,
-    /// The host.
-    pub host: HostInfo,
-    /// Bytes of encoded batches held at most.
+    /// What all resources share.
+    pub host: HostResource,
+    /// Bytes of encoded batches held in memory at most.
     pub queue_bytes: usize,
+    /// Gateways to send to while the one above cannot be reached, in order of preference.
+    pub failover: Vec<OtlpSettings>,
+    /// The disk behind the memory.
+    pub spool: Option<SpoolSettings>,
 }
 
 impl ExportSettings {
@@ -89,14 +101,20 @@ impl ExportSettings {
         };
         Some(Self {
             destination,
+            profiles: None,
             batch: otel.batch,
             retry: RetryPolicy::default(),
             span: SpanOptions {
                 allow_query: false,
                 known_methods: otel.known_methods.clone(),
             },
-            host: HostInfo::read(otel.resource.clone()),
+            host: HostResource {
+                host: HostInfo::read(),
+                attributes: otel.resource.clone(),
+            },
             queue_bytes: QUEUE_BYTES,
+            failover: Vec::new(),
+            spool: None,
         })
     }
 }
@@ -128,6 +146,7 @@ pub enum StartError {
 pub struct Exporter {
     queue: Arc<dyn Queue>,
     counters: Arc<ExportCounters>,
+    profiles: Option<ProfileSink>,
     phase: watch::Sender<Phase>,
     thread: Option<JoinHandle<()>>,
 }
@@ -140,25 +159,37 @@ impl Exporter {
     /// gateway cannot be reached is no error: it may come up later.
     pub fn start(settings: ExportSettings) -> Result<(Self, OtlpSink), StartError> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        let (transport, timeout, workers) = {
-            let _context = runtime.enter();
-            transport(&settings.destination)?
+        let policy = RetryPolicy {
+            max_elapsed: settings.batch.export_timeout.unwrap_or(Duration::MAX),
+            ..settings.retry
         };
-        let queue: Arc<dyn Queue> = Arc::new(MemoryQueue::new(Bounds {
-            items: settings.batch.queue_spans,
-            bytes: settings.queue_bytes,
-        }));
-        let counters = Arc::new(ExportCounters::default());
+        let (way, others, workers) = {
+            let _context = runtime.enter();
+            let (way, workers) = way(&settings.destination, &settings.failover, policy)?;
+            let others = match &settings.profiles {
+                None => Vec::new(),
+                Some(destination) => {
+                    let other = other_way(destination, &way, policy)?;
+                    vec![(Signal::Profiles, other)]
+                }
+            };
+            (way, others, workers)
+        };
+        let counters = Arc::clone(&way.counters);
+        let queue = queue(&settings, &counters)?;
+        let profiles = others
+            .iter()
+            .find(|(signal, _)| *signal == Signal::Profiles);
+        let profiles = profiles.map(|(_, way)| {
+            let counters = Arc::clone(&way.counters);
+            ProfileSink::new(settings.host.clone(), Arc::clone(&queue), counters)
+        });
         let (phase, phase_receiver) = watch::channel(Phase::Running);
         let delivery = Delivery {
             queue: Arc::clone(&queue),
-            counters: Arc::clone(&counters),
-            transport,
-            timeout,
-            policy: RetryPolicy {
-                max_elapsed: settings.batch.export_timeout.unwrap_or(Duration::MAX),
-                ..settings.retry
-            },
+            way,
+            others,
+            policy,
             phase: phase_receiver,
             state: Mutex::new(State::default()),
         };
@@ -174,6 +205,7 @@ impl Exporter {
         let exporter = Self {
             queue,
             counters,
+            profiles,
             phase,
             thread: Some(thread),
         };
@@ -184,6 +216,12 @@ impl Exporter {
     #[must_use]
     pub fn counters(&self) -> Arc<ExportCounters> {
         Arc::clone(&self.counters)
+    }
+
+    /// Where profiles enter, if there is a destination for them.
+    #[must_use]
+    pub fn profiles(&self) -> Option<ProfileSink> {
+        self.profiles.clone()
     }
 
     /// The queue, for self-telemetry.
@@ -218,10 +256,76 @@ impl Drop for Exporter {
     }
 }
 
+/// Memory alone, or with a disk behind it.
+fn queue(
+    settings: &ExportSettings,
+    counters: &Arc<ExportCounters>,
+) -> std::io::Result<Arc<dyn Queue>> {
+    let bounds = Bounds {
+        items: settings.batch.queue_spans,
+        bytes: settings.queue_bytes,
+    };
+    let Some(spool) = &settings.spool else {
+        return Ok(Arc::new(MemoryQueue::new(bounds)));
+    };
+    let settings = tiered::Settings {
+        bounds,
+        dir: spool.dir.clone(),
+        limits: Limits::new(spool.bytes, spool.compress),
+        // Half of it until it is written, half until it is synced.
+        patience: spool.sync / 2,
+        sync: spool.sync / 2,
+        drain_bytes: spool.drain_bytes,
+    };
+    let queue = TieredQueue::start(settings, Arc::clone(counters))?;
+    Ok(Arc::new(queue))
+}
+
+/// The way to a destination and those behind it, and how many may use it at a time.
+fn way(
+    destination: &Destination,
+    failover: &[OtlpSettings],
+    policy: RetryPolicy,
+) -> Result<(Way, usize), StartError> {
+    let (first, timeout, workers) = transport(destination)?;
+    let mut targets = vec![Target::new(first, policy, 0)];
+    for (settings, index) in failover.iter().zip(1..MAX_TARGETS) {
+        let (transport, _, _) = transport(&Destination::Gateway(settings.clone()))?;
+        targets.push(Target::new(transport, policy, index));
+    }
+    let way = Way {
+        targets,
+        timeout,
+        counters: Arc::default(),
+    };
+    Ok((way, workers))
+}
+
+/// The way of another signal. Files are shared, so that lines stay whole.
+fn other_way(
+    destination: &Destination,
+    first: &Way,
+    policy: RetryPolicy,
+) -> Result<Way, StartError> {
+    let shared = first.targets.first().map(Target::transport);
+    match (destination, shared) {
+        (Destination::File(_) | Destination::Stdout, Some(file))
+            if matches!(**file, Transport::File(_)) =>
+        {
+            Ok(Way {
+                targets: vec![Target::new(Arc::clone(file), policy, 0)],
+                timeout: None,
+                counters: Arc::default(),
+            })
+        }
+        _ => way(destination, &[], policy).map(|(way, _)| way),
+    }
+}
+
 fn transport(
     destination: &Destination,
-) -> Result<(Transport, Option<Duration>, usize), StartError> {
-    Ok(match destination {
+) -> Result<(Arc<Transport>, Option<Duration>, usize), StartError> {
+    let (transport, timeout, workers) = match destination {
         Destination::Gateway(settings) => {
             let transport = match settings.protocol {
                 Protocol::Grpc => Transport::Grpc(Box::new(GrpcExporter::new(settings)?)),
@@ -238,7 +342,8 @@ fn transport(
             (Transport::File(file), None, 1)
         }
         Destination::Stdout => (Transport::File(FileExporter::stdout()), None, 1),
-    })
+    };
+    Ok((Arc::new(transport), timeout, workers))
 }
 
 fn run(runtime: &Runtime, delivery: Delivery, workers: usize) {
@@ -272,11 +377,11 @@ fn run(runtime: &Runtime, delivery: Delivery, workers: usize) {
             tracing::warn!("a request could not be ended in time");
         }
     });
-    while let Some(batch) = delivery.queue.try_pop() {
-        delivery.counters.taken(batch.items);
-        delivery
-            .counters
-            .given_up(batch.items, DropReason::Shutdown);
-        delivery.queue.settle(&batch);
+    while let Some(taken) = delivery.queue.try_pop() {
+        let (signal, items) = (taken.batch.signal, taken.batch.items);
+        let counters = &delivery.way(signal).counters;
+        counters.taken(items);
+        give_back(&*delivery.queue, counters, taken, items);
     }
+    delivery.queue.finish();
 }

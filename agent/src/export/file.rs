@@ -1,15 +1,20 @@
 //! OTLP JSON lines (OpenTelemetry specification, "OpenTelemetry Protocol File Exporter"):
-//! one `ExportTraceServiceRequest` a line.
+//! one export request a line.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::collector::profiles::v1development::ExportProfilesServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message;
+use serde::Serialize;
 
+use super::batch::Signal;
 use super::retry::Outcome;
+use crate::text::hex::hex;
 
 /// Appends requests to a file or to standard output.
 pub struct FileExporter {
@@ -57,8 +62,8 @@ impl FileExporter {
 
     /// Writes one request as a line.
     #[must_use]
-    pub fn send(&self, body: &[u8]) -> Outcome {
-        let line = match line(body) {
+    pub fn send(&self, signal: Signal, body: &[u8]) -> Outcome {
+        let line = match line(signal, body) {
             Ok(line) => line,
             Err(cause) => return Outcome::Refused { cause },
         };
@@ -92,10 +97,41 @@ impl Target {
     }
 }
 
-fn line(body: &[u8]) -> Result<Vec<u8>, String> {
-    let request = ExportTraceServiceRequest::decode(body).map_err(|error| error.to_string())?;
-    let mut line = Vec::with_capacity(body.len() * 3);
-    serde_json::to_writer(&mut line, &request).map_err(|error| error.to_string())?;
+fn line(signal: Signal, body: &[u8]) -> Result<Vec<u8>, String> {
+    let mut line = match signal {
+        Signal::Traces => json::<ExportTraceServiceRequest>(body)?,
+        Signal::Metrics => json::<ExportMetricsServiceRequest>(body)?,
+        Signal::Profiles => {
+            let request = ExportProfilesServiceRequest::decode(body);
+            profiles(&request.map_err(|error| error.to_string())?)?
+        }
+    };
     line.push(b'\n');
     Ok(line)
+}
+
+fn json<T: Message + Default + Serialize>(body: &[u8]) -> Result<Vec<u8>, String> {
+    let request = T::decode(body).map_err(|error| error.to_string())?;
+    let mut line = Vec::with_capacity(body.len() * 3);
+    serde_json::to_writer(&mut line, &request).map_err(|error| error.to_string())?;
+    Ok(line)
+}
+
+/// OTLP's JSON has ids in hexadecimal; `opentelemetry-proto` 0.33.1 does that for all but
+/// the links of profiles.
+fn profiles(request: &ExportProfilesServiceRequest) -> Result<Vec<u8>, String> {
+    let mut value = serde_json::to_value(request).map_err(|error| error.to_string())?;
+    let links = request.dictionary.iter().flat_map(|it| &it.link_table);
+    let values = value
+        .pointer_mut("/dictionary/linkTable")
+        .and_then(|table| table.as_array_mut())
+        .into_iter()
+        .flatten();
+    for (value, link) in values.zip(links) {
+        *value = serde_json::json!({
+            "traceId": hex(&link.trace_id),
+            "spanId": hex(&link.span_id),
+        });
+    }
+    serde_json::to_vec(&value).map_err(|error| error.to_string())
 }

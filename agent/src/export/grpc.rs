@@ -101,7 +101,7 @@ impl GrpcExporter {
         let mut request = http::Request::new(Body::new(frame));
         *request.method_mut() = http::Method::POST;
         *request.version_mut() = http::Version::HTTP_2;
-        *request.uri_mut() = Uri::from_static(path(signal));
+        *request.uri_mut() = Uri::from_static(signal.grpc_path());
         *request.headers_mut() = self.headers.clone();
         let mut channel = self.channel.clone();
         let ready = poll_fn(|context| GrpcService::<Body>::poll_ready(&mut channel, context));
@@ -113,13 +113,6 @@ impl GrpcExporter {
             Ok(response) => answer(response).await,
             Err(error) => broken(&error),
         }
-    }
-}
-
-fn path(signal: Signal) -> &'static str {
-    match signal {
-        Signal::Traces => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
-        Signal::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
     }
 }
 

@@ -7,6 +7,7 @@
 //! given up. [`ExportCounters`](counters::ExportCounters) know what became of every span.
 
 pub mod batch;
+pub mod breaker;
 pub mod counters;
 pub mod deliver;
 pub mod exporter;
@@ -15,6 +16,7 @@ pub mod grpc;
 pub mod gzip;
 pub mod http;
 pub mod otlp;
+pub mod profiles;
 pub mod resource;
 pub mod response;
 pub mod retry;

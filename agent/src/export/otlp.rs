@@ -8,7 +8,7 @@ use bytes::Bytes;
 use rustc_hash::FxHashMap;
 
 use super::batch::{Batch, Signal};
-use super::resource::{self, HostInfo};
+use super::resource::{self, HostResource};
 use crate::exchange::{Exchange, ProcessInfo, Side};
 use crate::span::attrs::{self, SpanOptions};
 use crate::span::wire::{self, varint, varint_len};
@@ -34,7 +34,7 @@ const STATUS_ERROR: u8 = 2;
 #[derive(Debug)]
 pub struct Encoder {
     options: SpanOptions,
-    host: HostInfo,
+    host: HostResource,
     /// `scope` field of every `ScopeSpans`.
     scope: Box<[u8]>,
     /// `schema_url` field of `ResourceSpans` and `ScopeSpans`: the same number in both.
@@ -75,7 +75,7 @@ struct Group {
 impl Encoder {
     /// An encoder with an empty batch.
     #[must_use]
-    pub fn new(options: SpanOptions, host: HostInfo) -> Self {
+    pub fn new(options: SpanOptions, host: HostResource) -> Self {
         let mut name = Vec::new();
         wire::bytes(&mut name, 1, resource::NAME.as_bytes());
         wire::bytes(&mut name, 2, resource::VERSION.as_bytes());

@@ -1,10 +1,10 @@
 //! OTLP resources: who a group of spans is about.
 
 use std::collections::HashSet;
-use std::fs;
 
 use uuid::Uuid;
 
+use crate::discovery::host::HostInfo;
 use crate::exchange::ProcessInfo;
 use crate::span::wire;
 
@@ -21,55 +21,26 @@ const INSTANCE_NAMESPACE: Uuid = Uuid::from_u128(0x4d63_009a_8d0f_11ee_aad7_4c79
 /// `service.name` of a process about which nothing is known, as the conventions have it.
 const UNKNOWN_SERVICE: &str = "unknown_service";
 
-/// Longest host name and machine id read, bytes.
-const HOST_FILE_BYTES: usize = 256;
-
-/// The host, and what the user says about everything on it.
+/// What the resources of all processes share: the host, and what the user says about
+/// everything on it.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct HostInfo {
-    /// `host.name`.
-    pub name: Option<String>,
-    /// `host.id`.
-    pub id: Option<String>,
+pub struct HostResource {
+    /// The host.
+    pub host: HostInfo,
     /// Attributes of every resource (the agent's own `OTEL_RESOURCE_ATTRIBUTES`). Those of
     /// a process win, and `service.*` is not taken from here: the agent is no part of
     /// the services it sees.
     pub attributes: Vec<(String, String)>,
 }
 
-impl HostInfo {
-    /// Reads the host name and the machine id (`/etc/machine-id`, else
-    /// `/var/lib/dbus/machine-id`). What cannot be read is left out.
-    #[must_use]
-    pub fn read(attributes: Vec<(String, String)>) -> Self {
-        let name = first_line("/proc/sys/kernel/hostname");
-        let id = first_line("/etc/machine-id").or_else(|| first_line("/var/lib/dbus/machine-id"));
-        Self {
-            name,
-            id,
-            attributes,
-        }
-    }
-}
-
-fn first_line(path: &str) -> Option<String> {
-    let text = fs::read_to_string(path).ok()?;
-    let line = text.lines().next()?.trim();
-    (!line.is_empty() && line.len() <= HOST_FILE_BYTES).then(|| line.to_owned())
-}
-
 /// Encodes the `resource` field of a `ResourceSpans` for a process. Every key is written
 /// once; the first of these to give it wins: the process's own resource attributes, what
 /// was found out about it, the host, the user's attributes for all.
 #[must_use]
-pub fn encode(process: &ProcessInfo, host: &HostInfo) -> Box<[u8]> {
+pub fn encode(process: &ProcessInfo, shared: &HostResource) -> Box<[u8]> {
+    let host = &shared.host;
     let mut resource = Resource::default();
-    let service = Some(process.service.as_str()).filter(|name| !name.is_empty());
-    resource.string("service.name", service.unwrap_or(UNKNOWN_SERVICE));
-    resource.optional("service.namespace", process.service_namespace.as_deref());
-    for (key, value) in &process.resource {
-        resource.string(key, value);
-    }
+    resource.service(process);
     resource.string("service.instance.id", &instance_id(process, host));
     resource.int("process.pid", u64::from(process.tgid));
     let executable = process
@@ -82,21 +53,20 @@ pub fn encode(process: &ProcessInfo, host: &HostInfo) -> Box<[u8]> {
         .unwrap_or(&process.comm);
     resource.optional("process.executable.name", Some(name));
     resource.optional("process.executable.path", executable);
-    resource.optional("container.id", process.container_id.as_deref());
-    resource.optional("k8s.pod.uid", process.pod_uid.as_deref());
-    resource.optional("host.name", host.name.as_deref());
-    resource.optional("host.id", host.id.as_deref());
-    resource.string("os.type", "linux");
-    resource.string("telemetry.distro.name", NAME);
-    resource.string("telemetry.distro.version", VERSION);
-    for (key, value) in &host.attributes {
-        if !key.starts_with("service.") {
-            resource.string(key, value);
-        }
-    }
-    let mut field = Vec::with_capacity(resource.bytes.len() + 4);
-    wire::bytes(&mut field, 1, &resource.bytes);
-    field.into_boxed_slice()
+    resource.rest(process, shared);
+    resource.field()
+}
+
+/// The same for a service as a whole, whatever processes it has in its container: for metrics,
+/// which are counted over all of them.
+#[must_use]
+pub fn encode_service(process: &ProcessInfo, shared: &HostResource) -> Box<[u8]> {
+    let host = &shared.host;
+    let mut resource = Resource::default();
+    resource.service(process);
+    resource.string("service.instance.id", &service_instance_id(process, host));
+    resource.rest(process, shared);
+    resource.field()
 }
 
 /// A UUID (version 5) of host, container and process id: the same after a restart of the
@@ -104,14 +74,29 @@ pub fn encode(process: &ProcessInfo, host: &HostInfo) -> Box<[u8]> {
 fn instance_id(process: &ProcessInfo, host: &HostInfo) -> String {
     let source = format!(
         "{}/{}/{}",
-        host.id
-            .as_deref()
-            .or(host.name.as_deref())
-            .unwrap_or_default(),
+        host_id(host),
         process.container_id.as_deref().unwrap_or_default(),
         process.tgid,
     );
     Uuid::new_v5(&INSTANCE_NAMESPACE, source.as_bytes()).to_string()
+}
+
+/// The same of host, container and service name.
+fn service_instance_id(process: &ProcessInfo, host: &HostInfo) -> String {
+    let source = format!(
+        "{}/{}/{}/{}",
+        host_id(host),
+        process.container_id.as_deref().unwrap_or_default(),
+        process.service_namespace.as_deref().unwrap_or_default(),
+        process.service,
+    );
+    Uuid::new_v5(&INSTANCE_NAMESPACE, source.as_bytes()).to_string()
+}
+
+fn host_id(host: &HostInfo) -> &str {
+    (host.id.as_deref())
+        .or(host.name.as_deref())
+        .unwrap_or_default()
 }
 
 #[derive(Default)]
@@ -121,6 +106,37 @@ struct Resource<'a> {
 }
 
 impl<'a> Resource<'a> {
+    fn service(&mut self, process: &'a ProcessInfo) {
+        let service = Some(process.service.as_str()).filter(|name| !name.is_empty());
+        self.string("service.name", service.unwrap_or(UNKNOWN_SERVICE));
+        self.optional("service.namespace", process.service_namespace.as_deref());
+        for (key, value) in &process.resource {
+            self.string(key, value);
+        }
+    }
+
+    fn rest(&mut self, process: &ProcessInfo, shared: &'a HostResource) {
+        let HostResource { host, attributes } = shared;
+        self.optional("container.id", process.container_id.as_deref());
+        self.optional("k8s.pod.uid", process.pod_uid.as_deref());
+        self.optional("host.name", host.name.as_deref());
+        self.optional("host.id", host.id.as_deref());
+        self.string("os.type", "linux");
+        self.string("telemetry.distro.name", NAME);
+        self.string("telemetry.distro.version", VERSION);
+        for (key, value) in attributes {
+            if !key.starts_with("service.") {
+                self.string(key, value);
+            }
+        }
+    }
+
+    fn field(self) -> Box<[u8]> {
+        let mut field = Vec::with_capacity(self.bytes.len() + 4);
+        wire::bytes(&mut field, 1, &self.bytes);
+        field.into_boxed_slice()
+    }
+
     fn string(&mut self, key: &'a str, value: &str) {
         if !key.is_empty() && self.keys.insert(key) {
             wire::resource_string(&mut self.bytes, key, value);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::batch::Batch;
 use super::counters::{DropReason, ExportCounters};
 use super::otlp::Encoder;
 use crate::exchange::{Exchange, Sink};
@@ -75,16 +76,21 @@ impl OtlpSink {
         let Some(batch) = self.encoder.seal() else {
             return;
         };
-        let items = batch.items;
-        // Counted first: as soon as it is in the queue, it may be taken out.
-        self.counters.enqueued(items);
-        if let Err(refused) = self.queue.try_push(batch) {
-            let reason = match refused {
-                Refused::Full => DropReason::QueueFull,
-                Refused::Closed => DropReason::Shutdown,
-            };
-            self.counters.refused(items, reason);
-        }
+        enqueue(&*self.queue, &self.counters, batch);
+    }
+}
+
+/// Queues a batch of accepted items, or counts them as dropped.
+pub(super) fn enqueue(queue: &dyn Queue, counters: &ExportCounters, batch: Batch) {
+    let items = batch.items;
+    // Counted first: as soon as it is in the queue, it may be taken out.
+    counters.enqueued(items);
+    if let Err(refused) = queue.try_push(batch) {
+        let reason = match refused {
+            Refused::Full => DropReason::QueueFull,
+            Refused::Closed => DropReason::Shutdown,
+        };
+        counters.refused(items, reason);
     }
 }
 

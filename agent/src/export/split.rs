@@ -3,7 +3,8 @@
 use prost::bytes::Buf;
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 
-use super::batch::Batch;
+use super::batch::{Batch, Signal};
+use super::profiles;
 use crate::span::wire::{bytes, varint_len};
 
 /// Field numbers of `ExportTraceServiceRequest.resource_spans`, `ResourceSpans.scope_spans`
@@ -15,6 +16,10 @@ const PATH: [u32; 3] = [1, 2, 2];
 /// bytes are not a trace request.
 #[must_use]
 pub fn split(batch: &Batch) -> Option<[Batch; 2]> {
+    // Profiles share a dictionary, which is to be cut as well.
+    if batch.signal == Signal::Profiles {
+        return profiles::split::split(batch);
+    }
     let half = batch.items / 2;
     if half == 0 {
         return None;

@@ -2,6 +2,7 @@
 
 use super::glob::Glob;
 use crate::exchange::{Endpoint, Exchange, Protocol, Side};
+use crate::proto::grpc;
 use crate::text::duration::parse_duration;
 
 /// Longest command name the kernel keeps, bytes (`TASK_COMM_LEN - 1`).
@@ -32,7 +33,7 @@ pub enum Property {
     Container,
     /// Kubernetes pod UID.
     Pod,
-    /// gRPC status: known to the command line, not to this version.
+    /// gRPC status.
     GrpcStatus,
 }
 
@@ -80,8 +81,8 @@ pub(super) enum Test {
     Comm(Glob),
     Port(u16),
     Side(Side),
-    /// `None` is any version of HTTP/1.
-    Protocol(Option<Protocol>),
+    /// Any of these.
+    Protocol(&'static [Protocol]),
     Method(String),
     Path(Glob),
     /// First and last status.
@@ -92,6 +93,7 @@ pub(super) enum Test {
     Container(String),
     /// First characters of the UID, lower case.
     Pod(String),
+    GrpcStatus(u32),
 }
 
 impl Test {
@@ -141,7 +143,9 @@ impl Test {
             Property::Pod => prefix(value, 36, |c| c.is_ascii_hexdigit() || c == '-')
                 .map(Self::Pod)
                 .ok_or_else(|| "pods are known by UID: give at least 4 characters of it".into()),
-            Property::GrpcStatus => Err("this version does not capture gRPC".into()),
+            Property::GrpcStatus => grpc::status_code(value)
+                .map(Self::GrpcStatus)
+                .ok_or_else(|| "it takes a number from 0 to 16 or a name: UNAVAILABLE".into()),
         }
     }
 
@@ -154,7 +158,7 @@ impl Test {
                 .into_iter()
                 .any(|end| matches!(end, Endpoint::Tcp(addr) if addr.port() == *port)),
             Self::Side(side) => exchange.side == *side,
-            Self::Protocol(protocol) => protocol.is_none_or(|p| p == exchange.protocol),
+            Self::Protocol(protocol) => protocol.contains(&exchange.protocol),
             Self::Method(method) => exchange
                 .method
                 .is_some_and(|m| m.eq_ignore_ascii_case(method)),
@@ -164,6 +168,9 @@ impl Test {
                 .is_some_and(|s| (*first..=*last).contains(&s)),
             Self::MinDuration(ns) => exchange.duration_ns >= *ns,
             Self::Container(id) => starts_with(exchange.process.container_id.as_deref(), id),
+            Self::GrpcStatus(status) => {
+                (exchange.rpc).is_some_and(|rpc| rpc.status == Some(*status))
+            }
             Self::Pod(uid) => starts_with(exchange.process.pod_uid.as_deref(), uid),
         }
     }
@@ -177,15 +184,16 @@ fn glob(value: &str) -> Result<Glob, String> {
 }
 
 fn protocol(value: &str) -> Result<Test, String> {
-    match value.to_ascii_lowercase().as_str() {
-        "http" | "http/1" => Ok(Test::Protocol(None)),
-        "http/1.0" => Ok(Test::Protocol(Some(Protocol::Http10))),
-        "http/1.1" => Ok(Test::Protocol(Some(Protocol::Http11))),
-        "http/2" | "http/2.0" | "h2" | "grpc" => {
-            Err("this version captures http/1.0 and http/1.1 only".into())
-        }
-        _ => Err("it takes http/1.0, http/1.1 or http (both)".into()),
-    }
+    use Protocol::{Grpc, Http2, Http10, Http11};
+    Ok(Test::Protocol(match value.to_ascii_lowercase().as_str() {
+        "http" => &[Http10, Http11, Http2],
+        "http/1" => &[Http10, Http11],
+        "http/1.0" => &[Http10],
+        "http/1.1" => &[Http11],
+        "http/2" | "http/2.0" | "h2" => &[Http2],
+        "grpc" => &[Grpc],
+        _ => return Err("it takes http/1.0, http/1.1, http/2, http (all three) or grpc".into()),
+    }))
 }
 
 fn status(value: &str) -> Option<Test> {

@@ -1,6 +1,6 @@
 use super::*;
 use crate::exchange::Protocol;
-use crate::fixture::{curl, nginx, ok, server_conn, unanswered, unix_conn, v6_conn};
+use crate::fixture::{call, curl, nginx, ok, server_conn, unanswered, unix_conn, v6_conn};
 
 /// Builds a filter from `flag=value`, or `!flag=value` for a negated one.
 fn filter(conditions: &[&str]) -> Filter {
@@ -68,6 +68,28 @@ fn every_property_matches_and_rejects() {
 }
 
 #[test]
+fn calls_are_told_from_other_http2() {
+    let (nginx, tcp) = (nginx(), server_conn());
+    let failed = call(&nginx, &tcp);
+    let mut plain = ok(&nginx, &tcp);
+    plain.protocol = Protocol::Http2;
+    for (condition, by_call, by_plain) in [
+        ("protocol=grpc", true, false),
+        ("protocol=http/2", false, true),
+        ("protocol=h2", false, true),
+        ("protocol=http", false, true),
+        ("protocol=http/1", false, false),
+        ("grpc-status=14", true, false),
+        ("grpc-status=unavailable", true, false),
+        ("grpc-status=OK", false, false),
+        ("status=200", true, true),
+    ] {
+        assert_eq!(filter(&[condition]).passes(&failed), by_call, "{condition}");
+        assert_eq!(filter(&[condition]).passes(&plain), by_plain, "{condition}");
+    }
+}
+
+#[test]
 fn same_is_or_different_is_and_not_excludes() {
     let (nginx, conn) = (nginx(), server_conn());
     let mut exchange = ok(&nginx, &conn);
@@ -94,8 +116,7 @@ fn what_cannot_be_applied_is_refused() {
         (Property::Port, "0"),
         (Property::Port, "65536"),
         (Property::Side, "Server"),
-        (Property::Protocol, "http/2"),
-        (Property::Protocol, "grpc"),
+        (Property::Protocol, "http/3"),
         (Property::Protocol, "gopher"),
         (Property::Method, ""),
         (Property::Method, "GET POST"),
@@ -111,7 +132,8 @@ fn what_cannot_be_applied_is_refused() {
         (Property::Container, "nginx"),
         (Property::Container, "abc"),
         (Property::Pod, "my-pod"),
-        (Property::GrpcStatus, "OK"),
+        (Property::GrpcStatus, "17"),
+        (Property::GrpcStatus, "FINE"),
     ] {
         let error = Filter::default().add(property, value, false).unwrap_err();
         assert!(error.to_string().contains(property.flag()), "{error}");

@@ -4,7 +4,9 @@
 use remora_common::counters;
 use remora_common::cursor::Cursor;
 use remora_common::pod::Pod;
-use remora_common::record::{self, Close, Conn, Header, Kind, Message, Process, ProcessExit};
+use remora_common::record::{
+    self, Close, Conn, Frame, Frames, Header, Kind, Message, Process, ProcessExit,
+};
 
 /// Kernel counters, indexed by [`remora_common::counters::Counter`].
 pub type Counters = [u64; counters::COUNT];
@@ -20,6 +22,8 @@ pub enum Record<'a> {
     Conn(Conn, &'a [u8]),
     /// A part of a message, and its head bytes that no earlier part carried.
     Message(Message, &'a [u8]),
+    /// HTTP/2 frames of one direction of a connection.
+    Frames(Frames, Entries<'a>),
     /// The end of a connection.
     Close(Close),
     /// The kernel's counters at the end of a recording.
@@ -38,6 +42,9 @@ pub enum DecodeError {
     /// No such kind.
     #[error("unknown record kind {0}")]
     Kind(u16),
+    /// The payload of a frame reaches beyond the record, or less than an entry is left.
+    #[error("frame entry reaches beyond the record")]
+    Entry,
     /// [`Message::skip`] reaches beyond the record.
     #[error("head bytes to pass over reach beyond the record")]
     Skip,
@@ -61,6 +68,18 @@ pub fn decode(bytes: &[u8]) -> Result<Record<'_>, DecodeError> {
             let head = cursor.rest().get(usize::from(message.skip)..);
             Record::Message(message, head.ok_or(DecodeError::Skip)?)
         }
+        Kind::FRAMES => {
+            let frames: Frames = read(&mut cursor)?;
+            let entries = Entries(cursor.rest());
+            // Looked through before anything is taken in: half a record would leave the
+            // header table in a state that is neither known nor forgotten.
+            let mut look = entries;
+            while look.next().is_some() {}
+            if !look.0.is_empty() {
+                return Err(DecodeError::Entry);
+            }
+            Record::Frames(frames, entries)
+        }
         Kind::CONN => Record::Conn(read(&mut cursor)?, cursor.rest()),
         Kind::CLOSE => Record::Close(read(&mut cursor)?),
         Kind::PROCESS => Record::Process(read(&mut cursor)?),
@@ -68,6 +87,31 @@ pub fn decode(bytes: &[u8]) -> Result<Record<'_>, DecodeError> {
         Kind::COUNTERS => Record::Counters(read_counters(&mut cursor)?),
         Kind(other) => return Err(DecodeError::Kind(other)),
     })
+}
+
+/// The entries of a FRAMES record, each with what was captured of its payload.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Entries<'a>(&'a [u8]);
+
+impl<'a> Iterator for Entries<'a> {
+    type Item = (Frame, &'a [u8]);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut cursor = Cursor::new(self.0);
+        let frame: Frame = cursor.read()?;
+        let payload = cursor.take(usize::from(frame.captured))?;
+        let padding = usize::from(frame.captured).next_multiple_of(8) - payload.len();
+        self.0 = cursor.rest().get(padding..).unwrap_or_default();
+        Some((frame, payload))
+    }
+}
+
+/// Whether bytes that are no record were to be HTTP/2 frames.
+#[must_use]
+pub fn is_frames(bytes: &[u8]) -> bool {
+    let header: Option<Header> = Cursor::new(bytes).read();
+    header.is_some_and(|header| header.kind == Kind::FRAMES)
 }
 
 /// The length in the header of `bytes`, if they hold that many bytes: what a

@@ -7,7 +7,7 @@
 use std::io::{self, Write};
 
 use super::query::QueryPolicy;
-use super::{Report, losses};
+use super::{Report, Why, losses};
 use crate::exchange::{Endpoint, Exchange, Protocol, Side, Sink};
 use crate::ledger::Summary;
 use crate::text::time::Rfc3339;
@@ -69,6 +69,14 @@ impl<W: Write> Report for JsonLines<W> {
         self.flush()
     }
 
+    fn explained(&mut self, exchange: &Exchange<'_>, why: &Why<'_>) {
+        request(&mut self.lines, exchange, &self.query);
+        sampling(&mut self.lines, why);
+        if self.lines.len() >= WRITE_AT {
+            self.write_out();
+        }
+    }
+
     fn finish(&mut self, totals: &Summary) -> io::Result<()> {
         summary(&mut self.lines, totals);
         self.flush()
@@ -99,8 +107,11 @@ pub fn request(out: &mut Vec<u8>, exchange: &Exchange<'_>, query: &QueryPolicy) 
     }
     string(out, "route", exchange.route);
     number(out, "status", exchange.status.map(u64::from));
-    string(out, "rpc_method", None);
-    number(out, "grpc_status", None);
+    // Empty if the path is not known.
+    let rpc_method = (exchange.rpc.map(|rpc| rpc.method)).filter(|method| !method.is_empty());
+    string(out, "rpc_method", rpc_method);
+    let grpc_status = exchange.rpc.and_then(|rpc| rpc.status);
+    number(out, "grpc_status", grpc_status.map(u64::from));
     number(out, "request_body_bytes", exchange.request_body_bytes);
     number(out, "response_body_bytes", exchange.response_body_bytes);
     number(out, "pid", Some(process.tgid.into()));
@@ -129,6 +140,21 @@ pub fn request(out: &mut Vec<u8>, exchange: &Exchange<'_>, query: &QueryPolicy) 
         out.push(b'"');
     }
     out.extend_from_slice(b"]}\n");
+}
+
+/// Adds the key `sampling` to the line that was appended last.
+pub fn sampling(out: &mut Vec<u8>, why: &Why<'_>) {
+    out.truncate(out.len().saturating_sub(2));
+    out.extend_from_slice(b",\"sampling\":{\"kept\":");
+    out.extend_from_slice(if why.kept { b"true" } else { b"false" });
+    string(out, "by", Some(why.by));
+    key(out, "probability");
+    match why.probability {
+        // Writing to a `Vec` cannot fail.
+        Some(probability) => drop(write!(out, "{probability}")),
+        None => out.extend_from_slice(b"null"),
+    }
+    out.extend_from_slice(b"}}\n");
 }
 
 /// Appends the last line.
@@ -162,6 +188,8 @@ const fn protocol(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::Http10 => "http/1.0",
         Protocol::Http11 => "http/1.1",
+        Protocol::Http2 => "http/2",
+        Protocol::Grpc => "grpc",
     }
 }
 

@@ -1,6 +1,6 @@
 use super::*;
 use crate::exchange::{Incomplete, ProcessInfo};
-use crate::fixture::{curl, nginx, ok, server_conn, unanswered, unix_conn, v6_conn};
+use crate::fixture::{call, curl, nginx, ok, server_conn, unanswered, unix_conn, v6_conn};
 use crate::ledger::Lost;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -28,6 +28,34 @@ fn the_documented_line_byte_for_byte() {
             r#""error":null,"incomplete":[]}"#,
             "\n"
         )
+    );
+}
+
+#[test]
+fn a_call_has_its_method_and_status() {
+    let (nginx, conn) = (nginx(), server_conn());
+    let value = |exchange: &Exchange<'_>| -> Value {
+        serde_json::from_str(&line(exchange, &QueryPolicy::Hide)).unwrap()
+    };
+    let mut call = call(&nginx, &conn);
+    let known = value(&call);
+    assert_eq!(known["protocol"], "grpc");
+    assert_eq!(known["rpc_method"], "shop.v1.Orders/Get");
+    assert_eq!(
+        (&known["grpc_status"], &known["status"]),
+        (&json!(14), &json!(200))
+    );
+    assert_eq!(
+        (&known["method"], &known["error"]),
+        (&json!("POST"), &json!("UNAVAILABLE"))
+    );
+    if let Some(rpc) = &mut call.rpc {
+        (rpc.method, rpc.status) = ("", None);
+    }
+    let unknown = value(&call);
+    assert_eq!(
+        (&unknown["rpc_method"], &unknown["grpc_status"]),
+        (&Value::Null, &Value::Null)
     );
 }
 

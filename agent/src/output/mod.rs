@@ -2,6 +2,7 @@
 
 pub mod histogram;
 pub mod json;
+pub mod profile;
 pub mod query;
 pub mod red;
 pub mod schema;
@@ -12,7 +13,7 @@ use std::io;
 
 use clap::ValueEnum;
 
-use crate::exchange::Sink;
+use crate::exchange::{Exchange, Sink};
 use crate::ledger::{Lost, Summary};
 use query::QueryPolicy;
 use screen::{Colour, Screen};
@@ -25,6 +26,17 @@ pub enum Format {
     Table,
     /// JSON, one object a line (see remora schema)
     Json,
+}
+
+/// Why a span is kept or not.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Why<'a> {
+    /// Whether it is kept.
+    pub kept: bool,
+    /// The rule that decided, or what else did.
+    pub by: &'a str,
+    /// With which probability spans like it are kept, if that is known.
+    pub probability: Option<f64>,
 }
 
 /// A sink that writes to a file or terminal.
@@ -43,6 +55,9 @@ pub trait Report: Sink {
     /// # Errors
     /// As [`Self::flush`].
     fn note(&mut self, text: &str) -> io::Result<()>;
+
+    /// Writes an exchange like [`Sink::exchange`], and why its span is kept or not.
+    fn explained(&mut self, exchange: &Exchange<'_>, why: &Why<'_>);
 
     /// Writes the last lines, then flushes.
     ///

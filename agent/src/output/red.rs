@@ -62,7 +62,10 @@ impl Red {
     pub fn record(&mut self, exchange: &Exchange<'_>) {
         let service = exchange.process.service.as_str();
         let side = exchange.side;
-        let method = exchange.method.unwrap_or("-");
+        let method = match exchange.rpc {
+            Some(_) => "gRPC",
+            None => exchange.method.unwrap_or("-"),
+        };
         self.route.clear();
         match (exchange.route, exchange.path) {
             (Some(route), _) => self.route.push_str(route),

@@ -1,10 +1,11 @@
 //! JSON Schemas (2020-12) of what `-o json` prints, kept by hand beside the code.
 
 /// Name and text of every schema.
-pub const ALL: [(&str, &str); 3] = [
+pub const ALL: [(&str, &str); 4] = [
     ("request", include_str!("schema/request.json")),
     ("summary", include_str!("schema/summary.json")),
     ("doctor", include_str!("schema/doctor.json")),
+    ("profile", include_str!("schema/profile.json")),
 ];
 
 /// The schema with the given name.

@@ -5,13 +5,15 @@
 //! 03:04:05.123  server  nginx[4242]       GET     /users/7            200    1.23ms    512B      0B  127.0.0.1:51324
 //! ```
 //!
+//! A call of gRPC has `gRPC` for its method, and its gRPC status.
+//!
 //! Every cell that comes from a traced program goes through [`crate::text::escape`].
 
 use std::fmt::{self, Write as _};
 use std::io::{self, Write};
 
 use super::screen::{Colour, Screen};
-use super::{Report, json, query::QueryPolicy};
+use super::{Report, Why, json, query::QueryPolicy};
 use crate::exchange::{Endpoint, Exchange, Side, Sink};
 use crate::ledger::Summary;
 use crate::text::cell::Cell;
@@ -148,7 +150,10 @@ impl<W: Write> Table<W> {
         let _ = write!(self.scratch, "{}[{pid}]", name.unpadded());
         let _ = write!(self.lines, "{:<process$}  ", self.scratch);
 
-        let method = exchange.method.unwrap_or("-");
+        let method = match exchange.rpc {
+            Some(_) => "gRPC",
+            None => exchange.method.unwrap_or("-"),
+        };
         let _ = write!(self.lines, "{}  ", Cell::left(method, 7));
 
         self.scratch.clear();
@@ -165,7 +170,10 @@ impl<W: Write> Table<W> {
         let _ = write!(self.lines, "{cell}  ");
 
         let colour = self.screen.paint(status_colour(exchange));
-        let status = Known(exchange.status);
+        let status = Known(match exchange.rpc {
+            Some(rpc) => rpc.status,
+            None => exchange.status.map(u32::from),
+        });
         let duration = ShortDuration(exchange.duration_ns);
         let _ = write!(self.lines, "{colour}{status:>6}{plain}  {duration:>8}");
         self.sizes_and_peer(exchange);
@@ -226,8 +234,8 @@ impl<W: Write> Table<W> {
     }
 }
 
-impl<W: Write> Sink for Table<W> {
-    fn exchange(&mut self, exchange: &Exchange<'_>) {
+impl<W: Write> Table<W> {
+    fn lines(&mut self, exchange: &Exchange<'_>) {
         let repeat = self.screen.columns().is_some() && self.since_heading >= HEADING_EVERY;
         if self.since_heading == 0 || repeat {
             self.widths = Widths::of(self.screen.columns());
@@ -236,9 +244,19 @@ impl<W: Write> Sink for Table<W> {
         }
         self.since_heading = self.since_heading.saturating_add(1);
         self.line(exchange);
+    }
+
+    fn write_out_if_full(&mut self) {
         if self.lines.len() >= WRITE_AT {
             self.write_out();
         }
+    }
+}
+
+impl<W: Write> Sink for Table<W> {
+    fn exchange(&mut self, exchange: &Exchange<'_>) {
+        self.lines(exchange);
+        self.write_out_if_full();
     }
 }
 
@@ -257,6 +275,20 @@ impl<W: Write> Report for Table<W> {
     fn note(&mut self, text: &str) -> io::Result<()> {
         self.lines.extend_from_slice(text.as_bytes());
         self.flush()
+    }
+
+    fn explained(&mut self, exchange: &Exchange<'_>, why: &Why<'_>) {
+        self.lines(exchange);
+        let (dim, plain) = (self.screen.paint(Colour::Dim), self.screen.plain());
+        let word = if why.kept { "kept" } else { "not kept" };
+        // Names of rules are letters, digits, '-', '_' and '.'.
+        let _ = write!(self.lines, "{dim}              {word} by {}", why.by);
+        let _ = match why.probability {
+            Some(probability) => write!(self.lines, ", probability {probability:.4}"),
+            None => write!(self.lines, ", probability unknown"),
+        };
+        let _ = writeln!(self.lines, "{plain}");
+        self.write_out_if_full();
     }
 
     fn finish(&mut self, summary: &Summary) -> io::Result<()> {
@@ -293,6 +325,13 @@ impl fmt::Display for Peer<'_> {
 }
 
 fn status_colour(exchange: &Exchange<'_>) -> Colour {
+    if let Some(rpc) = exchange.rpc {
+        return match (rpc.status, exchange.error) {
+            (Some(0), None) => Colour::Green,
+            (Some(_), None) => Colour::Yellow,
+            _ => Colour::Red,
+        };
+    }
     match exchange.status {
         None => Colour::Red,
         Some(500..) => Colour::Red,

@@ -1,6 +1,6 @@
 use super::*;
 use crate::exchange::Incomplete;
-use crate::fixture::{curl, nginx, ok, server_conn, unanswered, unix_conn, v6_conn};
+use crate::fixture::{call, curl, nginx, ok, server_conn, unanswered, unix_conn, v6_conn};
 use crate::ledger::Lost;
 
 /// The table of four different exchanges.
@@ -37,6 +37,18 @@ fn table(screen: Screen, query: QueryPolicy) -> String {
     };
     table.finish(&totals).unwrap();
     String::from_utf8(table.out).unwrap()
+}
+
+#[test]
+fn a_call_shows_its_own_status() {
+    let (nginx, tcp) = (nginx(), server_conn());
+    let mut table = Table::new(Vec::new(), Screen::file(), QueryPolicy::Hide);
+    table.exchange(&call(&nginx, &tcp));
+    table.flush().unwrap();
+    let text = String::from_utf8(table.out).unwrap();
+    let line = text.lines().nth(1).unwrap();
+    assert!(line.contains("  gRPC     /shop.v1.Orders/Get  "), "{line}");
+    assert!(line.contains("  14    1.23ms  "), "{line}");
 }
 
 fn golden(name: &str, text: &str) {

@@ -74,10 +74,10 @@ impl Check {
     }
 }
 
-/// Checks everything. `endpoint` is where spans are to be sent, if that is configured:
-/// `host:port`.
+/// Checks everything. `endpoint` is where spans are to be sent, if they are, and who says so:
+/// `host:port`, and the name of a setting.
 #[must_use]
-pub fn checks(endpoint: Option<&str>) -> Vec<Check> {
+pub fn checks(endpoint: Option<(&str, &str)>) -> Vec<Check> {
     let privileges = Privileges::read();
     let mut checks = vec![
         caps::check(&privileges),
@@ -99,7 +99,7 @@ pub fn checks(endpoint: Option<&str>) -> Vec<Check> {
         settings::clock(),
         settings::cpus(),
     ]);
-    checks.extend(endpoint.map(settings::endpoint));
+    checks.extend(endpoint.map(|(address, origin)| settings::endpoint(address, origin)));
     checks
 }
 

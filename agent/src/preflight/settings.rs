@@ -169,8 +169,8 @@ pub(super) fn cpus() -> Check {
     Check::pass("cpus", "processors", observed)
 }
 
-/// Whether somebody listens where spans are to be sent.
-pub(super) fn endpoint(address: &str) -> Check {
+/// Whether somebody listens where spans are to be sent, according to the setting `origin`.
+pub(super) fn endpoint(address: &str, origin: &str) -> Check {
     let connected = address.to_socket_addrs().and_then(|addresses| {
         let mut last = std::io::Error::other("no address");
         for address in addresses {
@@ -181,7 +181,10 @@ pub(super) fn endpoint(address: &str) -> Check {
         }
         Err(last)
     });
-    let check = |observed| Check::pass("endpoint", "OTLP endpoint", observed);
+    let check = |observed| {
+        let observed = format!("{observed} ({origin})");
+        Check::pass("endpoint", "OTLP endpoint", observed)
+    };
     match connected {
         Ok(peer) if peer.to_string() == address => check(format!("{address} answers")),
         Ok(peer) => check(format!("{address} answers at {peer}")),
@@ -245,10 +248,12 @@ mod tests {
     fn an_endpoint_is_connected_to() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        assert_eq!(endpoint(&address).status, Status::Pass);
+        assert_eq!(endpoint(&address, "default").status, Status::Pass);
         drop(listener);
-        let gone = endpoint(&address);
+        let gone = endpoint(&address, "OTEL_EXPORTER_OTLP_ENDPOINT");
         assert_eq!((gone.status, gone.lost), (Status::Warn, Some("export")));
-        assert_eq!(endpoint("no port").status, Status::Warn);
+        let origin = " (OTEL_EXPORTER_OTLP_ENDPOINT)";
+        assert!(gone.observed.ends_with(origin), "{}", gone.observed);
+        assert_eq!(endpoint("no port", "default").status, Status::Warn);
     }
 }

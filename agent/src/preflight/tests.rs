@@ -34,7 +34,7 @@ fn checks_are_printed_as_the_schema_says() {
     let schema = crate::output::schema::by_name("doctor").unwrap();
     let schema = serde_json::from_str(schema).unwrap();
     let validator = jsonschema::validator_for(&schema).unwrap();
-    for check in checks(Some("127.0.0.1:1")) {
+    for check in checks(Some(("127.0.0.1:1", "default"))) {
         let value = serde_json::to_value(&check).unwrap();
         assert!(validator.is_valid(&value), "{value}");
     }

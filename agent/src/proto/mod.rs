@@ -1,3 +1,6 @@
-//! What the bytes of a protocol say. No I/O, no clock, no state.
+//! What the bytes of a protocol say. No I/O and no clock.
 
+pub mod grpc;
+pub mod hpack;
 pub mod http1;
+pub mod http2;

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::{Depth, Queue, Refused};
+use super::{Depth, Queue, Refused, Taken};
 use crate::export::batch::Batch;
 
 /// Bounds of a [`MemoryQueue`].
@@ -70,16 +70,16 @@ impl Queue for MemoryQueue {
         Ok(())
     }
 
-    fn try_pop(&self) -> Option<Batch> {
+    fn try_pop(&self) -> Option<Taken> {
         let mut state = self.state();
         let batch = state.batches.pop_front()?;
         state.items = state.items.saturating_sub(batch.items);
-        Some(batch)
+        Some(Taken { batch, ticket: 0 })
     }
 
-    fn settle(&self, batch: &Batch) {
+    fn settle(&self, taken: &Taken) {
         let mut state = self.state();
-        state.bytes = state.bytes.saturating_sub(batch.body.len());
+        state.bytes = state.bytes.saturating_sub(taken.batch.body.len());
     }
 
     fn ready(&self) -> &Notify {
@@ -101,6 +101,8 @@ impl Queue for MemoryQueue {
             batches: state.batches.len(),
             items: state.items,
             bytes: state.bytes,
+            capacity: self.bounds.bytes,
+            spool: None,
         }
     }
 }
@@ -137,7 +139,9 @@ mod tests {
             Depth {
                 batches: 2,
                 items: 10,
-                bytes: 100
+                bytes: 100,
+                capacity: 100,
+                spool: None
             }
         );
     }
@@ -155,7 +159,9 @@ mod tests {
             Depth {
                 batches: 0,
                 items: 0,
-                bytes: 100
+                bytes: 100,
+                capacity: 100,
+                spool: None
             }
         );
         assert_eq!(queue.try_push(batch(1, 1)), Err(Refused::Full));
@@ -174,8 +180,8 @@ mod tests {
                 let queue = Arc::clone(&queue);
                 tokio::spawn(async move {
                     let mut seen = 0;
-                    while let Some(batch) = next(&*queue).await {
-                        seen += batch.items;
+                    while let Some(taken) = next(&*queue).await {
+                        seen += taken.batch.items;
                         tokio::task::yield_now().await;
                     }
                     seen

@@ -1,4 +1,4 @@
-//! The attributes of an HTTP span (semantic conventions 1.41).
+//! The attributes of HTTP and gRPC spans (semantic conventions 1.41).
 //!
 //! What is not known is left out, never invented: a span without `url.full` says that
 //! the agent does not know the URL. Query strings are written only where the user
@@ -10,7 +10,8 @@ use std::net::IpAddr;
 use super::authority::Authority;
 use super::method::{KnownMethods, OTHER, OTHER_NAME};
 use super::wire::{int, key, string, string_parts, strings};
-use crate::exchange::{Endpoint, Exchange, Protocol, Side};
+use crate::exchange::{Endpoint, Exchange, Protocol, Rpc, Side};
+use crate::proto::grpc;
 
 /// What may be written, and how.
 #[derive(Clone, Debug, Default)]
@@ -63,6 +64,16 @@ key! {
     NETWORK_TRANSPORT = "network.transport";
     /// `user_agent.original`.
     USER_AGENT_ORIGINAL = "user_agent.original";
+    /// `rpc.system.name`.
+    RPC_SYSTEM_NAME = "rpc.system.name";
+    /// `rpc.method`.
+    RPC_METHOD = "rpc.method";
+    /// `rpc.response.status_code`.
+    RPC_RESPONSE_STATUS_CODE = "rpc.response.status_code";
+    /// Messages of the request. Not in the conventions, which have no counts any more.
+    REMORA_REQUEST_MESSAGES = "remora.rpc.request.messages";
+    /// Messages of the response.
+    REMORA_RESPONSE_MESSAGES = "remora.rpc.response.messages";
     /// `error.type`.
     ERROR_TYPE = "error.type";
     /// `thread.id`.
@@ -71,15 +82,22 @@ key! {
     REMORA_INCOMPLETE = "remora.incomplete";
 }
 
+/// The system of calls, and the name of those whose method is not known.
+const GRPC: &str = "grpc";
 /// The scheme of what is captured as plaintext.
 const SCHEME: &str = "http";
 /// Its default port (RFC 9110, section 4.2.1).
 const DEFAULT_PORT: u16 = 80;
 
-/// The two parts of a span's name: the method, and the route if there is one.
+/// The two parts of a span's name: the method, and the route if there is one; of a call
+/// its full method.
 #[inline]
 #[must_use]
 pub fn name<'a>(exchange: &Exchange<'a>, options: &SpanOptions) -> (&'a str, Option<&'a str>) {
+    if let Some(rpc) = exchange.rpc {
+        let known = Some(rpc.method).filter(|method| !method.is_empty());
+        return (known.unwrap_or(GRPC), None);
+    }
     let method = match exchange.method {
         Some(method) if options.known_methods.contains(method) => method,
         _ => OTHER_NAME,
@@ -93,7 +111,8 @@ pub fn name<'a>(exchange: &Exchange<'a>, options: &SpanOptions) -> (&'a str, Opt
 #[inline]
 #[must_use]
 pub fn error_type<'a>(exchange: &Exchange<'a>, digits: &'a mut itoa::Buffer) -> Option<&'a str> {
-    if exchange.error.is_some() {
+    // Of a call, HTTP's status says nothing that its error does not.
+    if exchange.error.is_some() || exchange.rpc.is_some() {
         return exchange.error;
     }
     let first_error = match exchange.side {
@@ -113,6 +132,9 @@ pub fn write(
     error: Option<&str>,
     options: &SpanOptions,
 ) {
+    if let Some(rpc) = exchange.rpc {
+        return call(out, exchange, rpc, error);
+    }
     method(out, exchange, options);
     let mut text = IpText::new();
     match exchange.side {
@@ -132,6 +154,11 @@ pub fn write(
     if let Some(size) = exchange.response_body_bytes {
         int(out, HTTP_RESPONSE_BODY_SIZE, size);
     }
+    common(out, exchange, error);
+}
+
+/// What every span has at its end.
+fn common(out: &mut Vec<u8>, exchange: &Exchange<'_>, error: Option<&str>) {
     if let Some(error) = error {
         string(out, ERROR_TYPE, error);
     }
@@ -140,6 +167,38 @@ pub fn write(
         let reasons = exchange.incomplete;
         strings(out, REMORA_INCOMPLETE, ReasonNames(reasons).iter());
     }
+}
+
+/// The attributes of a gRPC span. The message of the status is left out: programs put
+/// into it what they like.
+fn call(out: &mut Vec<u8>, exchange: &Exchange<'_>, rpc: Rpc<'_>, error: Option<&str>) {
+    string(out, RPC_SYSTEM_NAME, GRPC);
+    if !rpc.method.is_empty() {
+        string(out, RPC_METHOD, rpc.method);
+    }
+    if let Some(status) = rpc.status.and_then(grpc::status_name) {
+        string(out, RPC_RESPONSE_STATUS_CODE, status);
+    }
+    let mut text = IpText::new();
+    let authority = authority(exchange);
+    match exchange.side {
+        Side::Server => {
+            server_address(out, authority, &exchange.conn.local, &mut text);
+            client_address(out, &exchange.conn.peer, &mut text);
+        }
+        Side::Client => server_address(out, authority, &exchange.conn.peer, &mut text),
+    }
+    network(out, exchange, &mut text);
+    if let Some(user_agent) = exchange.user_agent {
+        string(out, USER_AGENT_ORIGINAL, user_agent);
+    }
+    // Not an answer to the call, but a proxy's.
+    if let Some(status) = exchange.status.filter(|status| *status != 200) {
+        int(out, HTTP_RESPONSE_STATUS_CODE, u64::from(status));
+    }
+    int(out, REMORA_REQUEST_MESSAGES, rpc.request_messages);
+    int(out, REMORA_RESPONSE_MESSAGES, rpc.response_messages);
+    common(out, exchange, error);
 }
 
 fn method(out: &mut Vec<u8>, exchange: &Exchange<'_>, options: &SpanOptions) {
@@ -178,7 +237,11 @@ fn server(out: &mut Vec<u8>, exchange: &Exchange<'_>, options: &SpanOptions, tex
         string(out, HTTP_ROUTE, route);
     }
     server_address(out, authority(exchange), &exchange.conn.local, text);
-    match &exchange.conn.peer {
+    client_address(out, &exchange.conn.peer, text);
+}
+
+fn client_address(out: &mut Vec<u8>, peer: &Endpoint, text: &mut IpText) {
+    match peer {
         Endpoint::Tcp(peer) => string(out, CLIENT_ADDRESS, text.format(peer.ip())),
         Endpoint::Unix(path) if !path.is_empty() => string(out, CLIENT_ADDRESS, path),
         Endpoint::Unix(_) => {}
@@ -195,7 +258,7 @@ fn client(out: &mut Vec<u8>, exchange: &Exchange<'_>, options: &SpanOptions, tex
 }
 
 /// Where the request was addressed to: the target of CONNECT, or the `Host` header.
-fn authority<'a>(exchange: &Exchange<'a>) -> Option<Authority<'a>> {
+pub(crate) fn authority<'a>(exchange: &Exchange<'a>) -> Option<Authority<'a>> {
     exchange
         .path
         .filter(|_| exchange.method == Some("CONNECT"))
@@ -289,6 +352,7 @@ fn network(out: &mut Vec<u8>, exchange: &Exchange<'_>, text: &mut IpText) {
     let version = match exchange.protocol {
         Protocol::Http10 => "1.0",
         Protocol::Http11 => "1.1",
+        Protocol::Http2 | Protocol::Grpc => "2",
     };
     string(out, NETWORK_PROTOCOL_VERSION, version);
     match &exchange.conn.peer {

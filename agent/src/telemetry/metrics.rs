@@ -2,9 +2,11 @@
 
 use std::fmt::Write;
 
+use super::sampling::SamplingMetrics;
 use super::usage::Usage;
+use crate::export::breaker::Circuit;
 use crate::export::counters::{DropReason, Snapshot};
-use crate::queue::Depth;
+use crate::queue::{Depth, SpoolDepth};
 
 /// Requests from the kernel's point of view: `seen == emitted + filtered + lost`.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -17,6 +19,9 @@ pub struct CaptureCounts {
     pub filtered: u64,
     /// Requests lost, by reason.
     pub lost: Vec<(&'static str, u64)>,
+    /// Events at which the kernel left its programs out, if it tells: each may hide a
+    /// request, which is then not among those seen.
+    pub missed: Option<u64>,
 }
 
 /// What `/metrics` shows. What does not apply is left out.
@@ -26,6 +31,8 @@ pub struct SelfMetrics {
     pub capture: Option<CaptureCounts>,
     /// Export.
     pub export: Option<(Snapshot, Depth)>,
+    /// Sampling, routes and RED metrics.
+    pub sampling: Option<SamplingMetrics>,
     /// The agent's own cost.
     pub usage: Option<Usage>,
 }
@@ -49,6 +56,9 @@ impl SelfMetrics {
         }
         if let Some(usage) = &self.usage {
             text.usage(usage);
+        }
+        if let Some(sampling) = &self.sampling {
+            sampling.render(&mut text.0);
         }
         text.0
     }
@@ -104,6 +114,11 @@ impl Text {
                 *count,
             );
         }
+        if let Some(missed) = capture.missed {
+            let help =
+                "Events at which the kernel left Remora's programs out; each may hide a request.";
+            self.single("remora_programs_missed_total", "counter", help, missed);
+        }
     }
 
     fn export(&mut self, export: &Snapshot, depth: &Depth) {
@@ -154,6 +169,89 @@ impl Text {
         );
         let help = "Request bodies acknowledged, bytes before compression.";
         self.single("remora_export_bytes_total", "counter", help, export.bytes);
+        let help = "Requests that went to another endpoint than the preferred one.";
+        self.single(
+            "remora_export_failovers_total",
+            "counter",
+            help,
+            export.failovers,
+        );
+        let help = "Circuit to the preferred endpoint: closed, half_open or open.";
+        self.family("remora_export_circuit", "gauge", help);
+        for circuit in [Circuit::Closed, Circuit::HalfOpen, Circuit::Open] {
+            let label = Some(("state", circuit.name()));
+            self.sample(
+                "remora_export_circuit",
+                label,
+                u64::from(circuit == export.circuit),
+            );
+        }
+        let help = "Most bytes of encoded spans in memory.";
+        self.single(
+            "remora_queue_bytes_max",
+            "gauge",
+            help,
+            depth.capacity as u64,
+        );
+        let help = "Spans that an earlier run of the agent left in the spool.";
+        self.single(
+            "remora_spans_recovered_total",
+            "counter",
+            help,
+            export.recovered,
+        );
+        if let Some(spool) = &depth.spool {
+            self.spool(spool);
+        }
+    }
+
+    fn spool(&mut self, spool: &SpoolDepth) {
+        let stats = &spool.stats;
+        for (name, help, value) in [
+            (
+                "up",
+                "Whether the spool can be used.",
+                u64::from(spool.problem.is_none()),
+            ),
+            (
+                "spans",
+                "Spans on disk, copies of those under way included.",
+                stats.items,
+            ),
+            ("bytes", "Bytes of the spool's files.", stats.bytes),
+            (
+                "bytes_max",
+                "Most bytes of the spool's files.",
+                spool.capacity,
+            ),
+            ("segments", "Files of spans.", stats.segments),
+            (
+                "foreign_files",
+                "Files in the directory that are not the spool's.",
+                stats.foreign,
+            ),
+        ] {
+            self.single(&format!("remora_spool_{name}"), "gauge", help, value);
+        }
+        for (name, help, value) in [
+            (
+                "damaged",
+                "Damaged places found in the spool.",
+                stats.damaged,
+            ),
+            (
+                "io_errors",
+                "Operations of the disk that failed.",
+                stats.io_errors,
+            ),
+        ] {
+            self.single(
+                &format!("remora_spool_{name}_total"),
+                "counter",
+                help,
+                value,
+            );
+        }
     }
 
     fn usage(&mut self, usage: &Usage) {
@@ -190,17 +288,19 @@ mod tests {
                 emitted: 7,
                 filtered: 1,
                 lost: vec![("ring_full", 2), ("decode", 0)],
+                missed: Some(0),
             }),
             export: Some((
                 Snapshot {
                     accepted: 7,
                     delivered: 4,
-                    dropped: [1, 0, 0, 0],
+                    dropped: [1, 0, 0, 0, 0, 0, 0],
                     queued: 2,
                     ..Snapshot::default()
                 },
                 Depth::default(),
             )),
+            sampling: Some(SamplingMetrics::default()),
             usage: Usage::read(),
         };
         let text = metrics.render();

@@ -3,5 +3,6 @@
 //! Nothing listens unless the user asks for it (`--listen`).
 
 pub mod metrics;
+pub mod sampling;
 pub mod server;
 pub mod usage;

@@ -3,6 +3,7 @@
 pub mod cell;
 pub mod duration;
 pub mod escape;
+pub mod hex;
 mod pad;
 pub mod size;
 pub mod time;

@@ -36,12 +36,26 @@ fn every_request_of_the_clients_is_served() {
     let address = line(&mut stock);
     let mut shop = start(&["demo-service", "shop", "--stock", &address]);
     let address = line(&mut shop);
-    let mut client = start(&["demo-client", &address, "--duration", "500ms"]);
+    let mut prices = start(&["demo-service", "prices"]);
+    let prices_address = line(&mut prices);
+    let mut client = start(&[
+        "demo-client",
+        &address,
+        "--prices",
+        &prices_address,
+        "--duration",
+        "500ms",
+    ]);
     client.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
-    let made: u64 = line(&mut client).parse().unwrap();
+    let line = line(&mut client);
+    let (made, called) = line.split_once(' ').unwrap();
+    let (made, called): (u64, u64) = (made.parse().unwrap(), called.parse().unwrap());
     assert!(client.wait().unwrap().success());
     let (shop_served, shop_asked) = counts(shop);
     let (stock_served, stock_asked) = counts(stock);
+    let (prices_served, _) = counts(prices);
+    assert!(called >= 10, "{called}");
+    assert_eq!(prices_served, called);
     assert!(made >= 40, "{made}");
     assert_eq!(shop_served, made);
     assert!(shop_asked > made / 2, "{shop_asked} of {made}");

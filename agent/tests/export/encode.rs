@@ -8,18 +8,22 @@ use opentelemetry_proto::tonic::common::v1::{
 use opentelemetry_proto::tonic::trace::v1::{Span, Status};
 use proptest::prelude::*;
 use prost::Message;
+use remora::discovery::host::HostInfo;
 use remora::exchange::{Endpoint, Incomplete, Protocol, Side};
 use remora::export::otlp::Encoder;
-use remora::export::resource::HostInfo;
+use remora::export::resource::HostResource;
 use remora::span::attrs::SpanOptions;
 use remora::span::method::KnownMethods;
 
 use crate::sample::{Sample, client, process, server};
 
-fn host() -> HostInfo {
-    HostInfo {
-        name: Some("node-1".into()),
-        id: Some("0123456789abcdef0123456789abcdef".into()),
+fn host() -> HostResource {
+    HostResource {
+        host: HostInfo {
+            name: Some("node-1".into()),
+            id: Some("0123456789abcdef0123456789abcdef".into()),
+            ..HostInfo::default()
+        },
         attributes: vec![
             ("k8s.node.name".into(), "node-1".into()),
             ("service.name".into(), "not-this".into()),
@@ -73,6 +77,53 @@ fn get<'a>(span: &'a Span, key: &str) -> Option<&'a Value> {
         .iter()
         .find(|attribute| attribute.key == key)
         .and_then(|attribute| attribute.value.as_ref()?.value.as_ref())
+}
+
+#[test]
+fn a_call() {
+    let mut sample = server();
+    sample.protocol = Protocol::Grpc;
+    sample.method = Some("POST".into());
+    sample.path = Some("/shop.v1.Orders/Get".into());
+    sample.user_agent = Some("grpc-go/1.60.0".into());
+    sample.rpc = Some(("shop.v1.Orders/Get".into(), Some(14), 3, 1));
+    sample.error = Some("UNAVAILABLE".into());
+    let span = one(&sample, SpanOptions::default());
+    assert_eq!((span.name.as_str(), span.kind), ("shop.v1.Orders/Get", 2));
+    let expected = attributes(vec![
+        ("rpc.system.name", text("grpc")),
+        ("rpc.method", text("shop.v1.Orders/Get")),
+        ("rpc.response.status_code", text("UNAVAILABLE")),
+        ("server.address", text("api.example.com")),
+        ("server.port", Value::IntValue(8080)),
+        ("client.address", text("192.0.2.10")),
+        ("network.protocol.name", text("http")),
+        ("network.protocol.version", text("2")),
+        ("network.transport", text("tcp")),
+        ("network.peer.address", text("192.0.2.10")),
+        ("network.peer.port", Value::IntValue(51324)),
+        ("user_agent.original", text("grpc-go/1.60.0")),
+        ("remora.rpc.request.messages", Value::IntValue(3)),
+        ("remora.rpc.response.messages", Value::IntValue(1)),
+        ("error.type", text("UNAVAILABLE")),
+        ("thread.id", Value::IntValue(4243)),
+    ]);
+    assert_eq!(span.attributes, expected);
+    let error = span.status.expect("a call that failed");
+    assert_eq!((error.code, error.message.as_str()), (2, ""));
+    // A status that is the caller's fault is no error of the server.
+    sample.rpc = Some((String::new(), Some(5), 0, 0));
+    sample.error = None;
+    let span = one(&sample, SpanOptions::default());
+    assert_eq!((span.name.as_str(), &span.status), ("grpc", &None));
+    assert_eq!(
+        get(&span, "rpc.response.status_code"),
+        Some(&text("NOT_FOUND"))
+    );
+    assert_eq!(
+        (get(&span, "rpc.method"), get(&span, "http.request.method")),
+        (None, None)
+    );
 }
 
 #[test]

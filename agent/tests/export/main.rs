@@ -11,6 +11,12 @@ mod encode;
 mod file;
 mod grpc;
 mod http;
+mod profiles;
 mod receiver;
+#[path = "../support/otlp_profiles.rs"]
+mod rules;
 mod sample;
+#[path = "../support/profile.rs"]
+mod sample_profile;
+mod schedules;
 mod tls;

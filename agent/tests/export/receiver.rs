@@ -1,8 +1,9 @@
 //! Gateways to send to: a real HTTP/1.1 server and a real gRPC server that answer as told.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io::Read;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -46,6 +47,8 @@ pub(crate) enum Answer {
     Limit(usize),
     /// Success, with a body that is none.
     Garbage,
+    /// Success, that much later.
+    Late(Duration),
     /// No answer for a minute.
     Hang,
     /// The connection is closed without an answer.
@@ -60,6 +63,8 @@ pub(crate) struct Received {
     /// Decompressed.
     pub(crate) body: Bytes,
     pub(crate) at: Instant,
+    /// Of the requests of this receiver.
+    number: usize,
 }
 
 impl Received {
@@ -74,6 +79,9 @@ pub(crate) struct Shared {
     otherwise: Mutex<Option<Answer>>,
     received: Mutex<Vec<Received>>,
     accepted: Mutex<Vec<ExportTraceServiceRequest>>,
+    /// Requests that were answered, and how.
+    answered: Mutex<HashMap<usize, u16>>,
+    numbers: AtomicUsize,
     pub(crate) connections: Mutex<usize>,
 }
 
@@ -165,6 +173,29 @@ impl Receiver {
         *self.shared.otherwise.lock().unwrap() = Some(answer);
     }
 
+    /// Begins anew, with another script.
+    pub(crate) fn reset(&self, script: Vec<Answer>) {
+        *self.shared.script.lock().unwrap() = script.into();
+        self.shared.received.lock().unwrap().clear();
+        self.shared.accepted.lock().unwrap().clear();
+        self.shared.answered.lock().unwrap().clear();
+        *self.shared.otherwise.lock().unwrap() = None;
+    }
+
+    /// Answers everything with success from now on.
+    pub(crate) fn calm(&self) {
+        self.shared.script.lock().unwrap().clear();
+        *self.shared.otherwise.lock().unwrap() = None;
+    }
+
+    /// Requests in order, with the status of the answer; 0 if nobody waited for it.
+    pub(crate) fn history(&self) -> Vec<(Received, u16)> {
+        let answered = self.shared.answered.lock().unwrap();
+        let status = |number| answered.get(&number).copied().unwrap_or(0);
+        let received = self.received().into_iter();
+        received.map(|it| (it.clone(), status(it.number))).collect()
+    }
+
     pub(crate) fn received(&self) -> Vec<Received> {
         self.shared.received.lock().unwrap().clone()
     }
@@ -216,11 +247,13 @@ async fn answer(
     } else {
         raw
     };
+    let number = shared.numbers.fetch_add(1, Ordering::Relaxed);
     shared.received.lock().unwrap().push(Received {
         path: head.uri.to_string(),
         headers: head.headers,
         body: body.clone(),
         at: Instant::now(),
+        number,
     });
     let accept = |partial: Option<ExportTracePartialSuccess>| {
         let request = ExportTraceServiceRequest::decode(body.clone()).unwrap();
@@ -230,8 +263,13 @@ async fn answer(
         };
         Response::new(Full::new(Bytes::from(response.encode_to_vec())))
     };
-    Ok(match shared.next() {
+    let response = match shared.next() {
         Answer::Ok => accept(None),
+        Answer::Late(time) => {
+            let response = accept(None);
+            tokio::time::sleep(time).await;
+            response
+        }
         Answer::Partial(rejected_spans, message) => accept(Some(ExportTracePartialSuccess {
             rejected_spans,
             error_message: message.into(),
@@ -257,7 +295,10 @@ async fn answer(
         }
         Answer::Close => return Err("closing".into()),
         Answer::Grpc(_) => unreachable!("not for HTTP"),
-    })
+    };
+    let status = response.status().as_u16();
+    shared.answered.lock().unwrap().insert(number, status);
+    Ok(response)
 }
 
 struct Grpc(Arc<Shared>);
@@ -276,6 +317,7 @@ impl TraceService for Grpc {
             headers: metadata.into_headers(),
             body,
             at: Instant::now(),
+            number: 0,
         });
         let partial_success = match self.0.next() {
             Answer::Ok => None,
@@ -293,7 +335,9 @@ impl TraceService for Grpc {
                 tokio::time::sleep(Duration::from_secs(60)).await;
                 None
             }
-            Answer::Status(..) | Answer::Garbage | Answer::Close => unreachable!("not for gRPC"),
+            Answer::Status(..) | Answer::Garbage | Answer::Close | Answer::Late(_) => {
+                unreachable!("not for gRPC")
+            }
         };
         self.0.accepted.lock().unwrap().push(message);
         Ok(tonic::Response::new(ExportTraceServiceResponse {

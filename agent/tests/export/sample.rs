@@ -1,7 +1,7 @@
 //! Exchanges to export, owned so that any part can be changed.
 
 use remora::exchange::{
-    ConnInfo, Endpoint, Exchange, Incomplete, ProcessInfo, Protocol, Side, TraceContext,
+    ConnInfo, Endpoint, Exchange, Incomplete, ProcessInfo, Protocol, Rpc, Side, TraceContext,
 };
 
 /// Everything an [`Exchange`] borrows.
@@ -18,6 +18,8 @@ pub(crate) struct Sample {
     pub(crate) user_agent: Option<String>,
     pub(crate) route: Option<String>,
     pub(crate) status: Option<u16>,
+    /// Method, status, and messages of both sides.
+    pub(crate) rpc: Option<(String, Option<u32>, u64, u64)>,
     pub(crate) request_body: Option<u64>,
     pub(crate) response_body: Option<u64>,
     pub(crate) process: ProcessInfo,
@@ -47,10 +49,19 @@ impl Sample {
             user_agent: self.user_agent.as_deref(),
             route: self.route.as_deref(),
             status: self.status,
+            rpc: (self.rpc.as_ref()).map(|(method, status, sent, received)| Rpc {
+                method,
+                status: *status,
+                message: Some("a secret, perhaps"),
+                request_messages: *sent,
+                response_messages: *received,
+            }),
             request_body_bytes: self.request_body,
             response_body_bytes: self.response_body,
             process: &self.process,
             tid: self.tid,
+            request: 0,
+            one_thread: true,
             conn: &self.conn,
             trace: TraceContext {
                 trace_id: self.trace_id,
@@ -79,6 +90,7 @@ pub(crate) fn server() -> Sample {
         user_agent: Some("curl/7.88.1".into()),
         route: None,
         status: Some(200),
+        rpc: None,
         request_body: Some(0),
         response_body: Some(512),
         process: process(1),

@@ -9,10 +9,14 @@
 )]
 #![allow(clippy::expect_used, reason = "a fuzz target reports by panicking")]
 
+#[path = "frames.rs"]
+pub mod frames;
+
 use remora::clock::Offset;
-use remora::conn::{Limits, Pipeline, Processes, from_record};
+use remora::conn::{Limits, Occupancy, Pipeline, Processes, from_record};
 use remora::exchange::{Exchange, ProcessInfo, Sink};
 use remora::ingest::decode::{self, Record};
+use remora::proto::hpack;
 use remora::proto::http1::{self, Request, Status, Target};
 use remora::recording::{Header, Recorder, Recording};
 use remora::replay::Replay;
@@ -28,6 +32,7 @@ const LIMITS: Limits = Limits {
     conns: 4,
     exchanges: 8,
     head_bytes: 20_000,
+    table_bytes: 20_000,
     processes: 4,
 };
 
@@ -122,6 +127,104 @@ fn replayed(file: &[u8]) -> bool {
     true
 }
 
+/// What a stage holds is bounded, whatever it was fed.
+fn within_limits(held: &Occupancy) {
+    assert!(held.conns <= LIMITS.conns && held.exchanges <= LIMITS.exchanges);
+    assert!(held.head_bytes <= 4 * LIMITS.head_bytes + 2 * LIMITS.exchanges * 8_192);
+    // Each connection may hold a block in each direction, and sessions in the pool a little.
+    assert!(held.table_bytes <= LIMITS.table_bytes + 70 * 160_000);
+}
+
+/// Bytes as header blocks, each behind its length: what a decoder that lost a block says
+/// is what the one that saw them all says, or unknown.
+pub fn hpack(data: &[u8]) {
+    let (mut all, mut some) = (hpack::Decoder::new(), hpack::Decoder::new());
+    let mut rest = data;
+    while let Some((&[kind, len], more)) = rest.split_first_chunk::<2>() {
+        let (block, more) = more.split_at(more.len().min(usize::from(len)));
+        rest = more;
+        let mut seen = Vec::new();
+        let whole = all.decode(block, hpack::MAX_TABLE, |field| {
+            seen.push((
+                field.name.map(<[u8]>::to_vec),
+                field.value.map(<[u8]>::to_vec),
+            ));
+        });
+        if whole.is_err() {
+            // Peers end the connection here.
+            return;
+        }
+        assert!(all.memory() <= 3 * hpack::MAX_TABLE + 3 * data.len() + 4_096);
+        if kind % 8 == 0 {
+            some.forget();
+            continue;
+        }
+        let mut fields = seen.iter();
+        let keep = usize::from(kind) * 64;
+        let partly = some.decode(block, keep, |field| {
+            // Unknown fields count for less, so there may be more of them.
+            let Some((name, value)) = fields.next() else {
+                return;
+            };
+            assert!(field.name.is_none() || field.name == name.as_deref());
+            assert!(field.value.is_none() || field.value == value.as_deref());
+        });
+        assert!(partly.is_ok());
+    }
+}
+
+/// Bytes as HTTP/2 frames of both directions of a connection: streams are resolved once,
+/// and what is held is bounded.
+pub fn http2(data: &[u8]) {
+    let mut pipeline = Pipeline::new(LIMITS, Seed([1, 2]), Offset(3), FromRecord);
+    let mut sink = Digest::default();
+    let mut wire = frames::Wire::new(7);
+    let joined = data.first().is_some_and(|first| first & 1 != 0);
+    pipeline.record(&wire.conn(record::role::SERVER, joined), &mut sink);
+    let mut rest = data.get(1..).unwrap_or_default();
+    let mut time = 1_000;
+    while let Some((&[kind, flags, part, stream, len], more)) = rest.split_first_chunk::<5>() {
+        let (payload, more) = more.split_at(more.len().min(usize::from(len)));
+        rest = more;
+        time += 10;
+        let side = part >> 7;
+        if part >> 6 & 1 != 0 && flags >> 7 != 0 {
+            wire.lost(side);
+        }
+        let mut entry = frames::Entry::block(u32::from(stream), payload);
+        (entry.frame.kind, entry.frame.flags) = (kind % 10, flags & 0x7f);
+        entry.frame.part = part & 15;
+        pipeline.record(&wire.record(side, time, &[entry]), &mut sink);
+        within_limits(&pipeline.occupancy());
+    }
+    pipeline.set_kernel_counters(Default::default());
+    let summary = pipeline.ledger().summary();
+    assert!(summary.balanced(), "{summary:?}");
+    let close = record::Close {
+        header: record::Header::new(Kind::CLOSE, size_of::<record::Close>() as u32),
+        conn: 7,
+        time,
+        request_body: 0,
+        response_body: 0,
+        response_last: 0,
+        lost: 0,
+        request_index: 0,
+        response_index: 0,
+        errno: 0,
+        reason: record::close_reason::LOCAL,
+        request_open: 0,
+        response_open: 0,
+        reserved: 0,
+    };
+    pipeline.record(close.as_bytes(), &mut sink);
+    let summary = pipeline.ledger().summary();
+    assert!(summary.balanced() && summary.in_flight == 0, "{summary:?}");
+    assert_eq!(
+        (summary.emitted, pipeline.occupancy().exchanges),
+        (sink.exchanges, 0)
+    );
+}
+
 /// Bytes as a stream of records: live and replayed they must give the same.
 pub fn pipeline(data: &[u8]) {
     let (seed, clock) = (Seed([1, 2]), Offset(3));
@@ -138,8 +241,7 @@ pub fn pipeline(data: &[u8]) {
         let process = pipeline.record(&record, &mut sink);
         recorder.record(&record, process).expect("memory");
         let held = pipeline.occupancy();
-        assert!(held.conns <= LIMITS.conns && held.exchanges <= LIMITS.exchanges);
-        assert!(held.head_bytes <= 2 * LIMITS.head_bytes + LIMITS.exchanges * 8_192);
+        within_limits(&held);
     }
     let mut ledger = pipeline.ledger();
     assert_eq!(ledger.exchanges, sink.exchanges);
@@ -216,7 +318,12 @@ fn records(data: &[u8]) -> impl Iterator<Item = Vec<u8>> {
         rest = more;
         let size = size_of::<record::Header>() + body.len();
         // COUNTERS come from the agent itself, at the end.
-        let header = record::Header::new(Kind(u16::from(kind % 6)), size as u32);
+        let kind = if kind % 7 == 6 {
+            Kind::FRAMES
+        } else {
+            Kind(u16::from(kind % 7))
+        };
+        let header = record::Header::new(kind, size as u32);
         let mut record = [header.as_bytes(), body].concat();
         if let Some(id) = record.get_mut(8..16) {
             id.copy_from_slice(&u64::from(conn % 8).to_ne_bytes());

@@ -71,6 +71,23 @@ pub(super) fn within(mut at: usize) -> usize {
     at & (WINDOW - 1)
 }
 
+/// Zero, in a register of its own: a constant that the compiler keeps for later use would
+/// make states differ for the verifier.
+#[inline(always)]
+pub(super) fn zero() -> u64 {
+    #[cfg(not(target_arch = "bpf"))]
+    return 0;
+    #[cfg(target_arch = "bpf")]
+    {
+        let value: u64;
+        // SAFETY: sets one register.
+        unsafe {
+            core::arch::asm!("{0} = 0", out(reg) value, options(pure, nomem, nostack, preserves_flags));
+        }
+        value
+    }
+}
+
 /// Index of the first LF in `bytes`, or 8.
 #[inline(always)]
 const fn first_lf(bytes: u64) -> usize {

@@ -1,6 +1,6 @@
 //! The state of one direction of a connection, and its transitions.
 
-use super::scan::{Scan, load, scan, within};
+use super::scan::{Scan, load, scan, within, zero};
 use super::{CARRY, WINDOW, WINDOW_MAX};
 use crate::pod::Pod;
 
@@ -131,32 +131,23 @@ pub mod likeness {
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Stream {
+    // What `reset_head` clears comes first, in whole words.
     /// Bytes left of the body or chunk.
     pub remaining: u64,
     /// Body bytes so far, transfer coding removed.
     pub body: u64,
     /// Time of the message's first byte, 0 before it.
     pub first: u64,
-    /// Time of the message's latest byte.
-    pub last: u64,
     /// `Content-Length`.
     pub length: u64,
-    /// Index of the message.
-    pub index: u32,
     /// Head bytes captured so far; kept for the caller.
     pub captured: u32,
-    /// Position in the window: everything before is scanned.
-    pub at: u32,
-    /// Position in the window where the current line begins.
-    pub line: u32,
     /// Position in the window of a `Content-Length` value, 0 for none.
     pub length_at: u32,
     /// Status code of a response.
     pub status: u16,
     /// One of [`phase`].
     pub phase: u8,
-    /// 1 for responses, 0 for requests. Set by the caller.
-    pub response: u8,
     /// 1 if the body is chunked.
     pub chunked: u8,
     /// 1 if there is a `Content-Length`.
@@ -177,14 +168,30 @@ pub struct Stream {
     /// 1 if this is a response without request; kept for the caller.
     pub orphan: u8,
     /// Zero.
-    pub reserved: [u8; 7],
+    pub reserved: [u8; 4],
+    /// Time of the message's latest byte.
+    pub last: u64,
+    /// Index of the message.
+    pub index: u32,
+    /// Position in the window: everything before is scanned.
+    pub at: u32,
+    /// Position in the window where the current line begins.
+    pub line: u32,
+    /// 1 for responses, 0 for requests. Set by the caller.
+    pub response: u8,
+    /// Zero.
+    pub reserved2: [u8; 3],
     /// The beginning of an unfinished line.
     pub carry: [u8; CARRY],
 }
 
+/// Words at the beginning of a [`Stream`] that belong to one message.
+const HEAD_WORDS: usize = core::mem::offset_of!(Stream, last) / 8;
+
 // SAFETY: `repr(C)`, integers only, no padding: size asserted below.
 unsafe impl Pod for Stream {}
 const _: () = assert!(size_of::<Stream>() == 80 + CARRY);
+const _: () = assert!(HEAD_WORDS == 7 && core::mem::offset_of!(Stream, last) % 8 == 0);
 const _: () = assert!(core::mem::offset_of!(Stream, carry) % 8 == 0);
 
 /// What one look at a window found.
@@ -224,16 +231,11 @@ impl Stream {
             remaining: 0,
             body: 0,
             first: 0,
-            last: 0,
             length: 0,
-            index: 0,
             captured: 0,
-            at: 0,
-            line: 0,
             length_at: 0,
             status: 0,
             phase: phase::START,
-            response: 0,
             chunked: 0,
             has_length: 0,
             long_line: 0,
@@ -243,31 +245,31 @@ impl Stream {
             truncated: 0,
             lost: 0,
             orphan: 0,
-            reserved: [0; 7],
+            reserved: [0; 4],
+            last: 0,
+            index: 0,
+            at: 0,
+            line: 0,
+            response: 0,
+            reserved2: [0; 3],
             carry: [0; CARRY],
         }
     }
 
     /// Prepares for another head: of the next message, or of the final response.
+    ///
+    /// Volatile: the compiler would make a call of `memset` of it, a loop over bytes in the
+    /// kernel programs.
     #[inline(always)]
     pub fn reset_head(&mut self) {
-        self.remaining = 0;
-        self.body = 0;
-        self.first = 0;
-        self.length = 0;
-        self.captured = 0;
-        self.length_at = 0;
-        self.status = 0;
-        self.phase = phase::START;
-        self.chunked = 0;
-        self.has_length = 0;
-        self.long_line = 0;
-        self.carry_len = 0;
-        self.started = 0;
-        self.head_ended = 0;
-        self.truncated = 0;
-        self.lost = 0;
-        self.orphan = 0;
+        let words = (&raw mut *self).cast::<u64>();
+        let zero = zero();
+        let mut i = 0;
+        while i < HEAD_WORDS {
+            // SAFETY: within `self`, whose first fields fill whole words.
+            unsafe { words.add(i).write_volatile(zero) };
+            i += 1;
+        }
     }
 
     /// Whether lines are read (and bytes must be looked at), rather than counted.
@@ -284,6 +286,9 @@ impl Stream {
     /// `window` is writable for [`CARRY`] bytes and aligned to 8.
     #[inline(always)]
     pub unsafe fn restore_carry(&self, window: *mut u8) -> usize {
+        if self.carry_len == 0 {
+            return 0;
+        }
         let mut at = 0;
         while at < CARRY {
             // SAFETY: `at + 8 <= CARRY`, promised by the caller for the window; `carry`
@@ -528,6 +533,13 @@ impl Stream {
             return Settled::Body;
         }
         Settled::Complete
+    }
+
+    /// Whether the next `available` bytes all belong to the body or chunk.
+    #[must_use]
+    #[inline(always)]
+    pub const fn takes(&self, available: u64) -> bool {
+        self.phase == phase::UNTIL_CLOSE || available <= self.remaining
     }
 
     /// Passes over at most `available` bytes of body. Returns how many, and whether

@@ -3,9 +3,10 @@
 use crate::process::{output, shown};
 use anyhow::{Context as _, Result, bail};
 use std::fs;
-use std::io::Read as _;
+use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
-use std::thread;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 /// How long a program may take to end after SIGTERM.
@@ -15,19 +16,37 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) struct Running {
     child: Child,
     name: String,
+    /// What it says on standard error, and the thread that listens.
+    said: Arc<Mutex<String>>,
+    listener: Option<JoinHandle<()>>,
 }
 
 impl Running {
     /// Starts the program; what it says on standard output is thrown away.
     pub(super) fn start(command: &mut Command) -> Result<Self> {
         let name = shown(command);
-        let child = command
+        let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
             .with_context(|| format!("cannot start {name}"))?;
-        Ok(Self { child, name })
+        let said = Arc::new(Mutex::new(String::new()));
+        let stderr = child.stderr.take().context("no pipe")?;
+        let heard = Arc::clone(&said);
+        let listener = thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
+                heard.push_str(&line);
+                heard.push('\n');
+            }
+        });
+        Ok(Self {
+            child,
+            name,
+            said,
+            listener: Some(listener),
+        })
     }
 
     /// The process id.
@@ -43,14 +62,19 @@ impl Running {
             .context("/proc/PID/stat")
     }
 
+    /// Largest resident memory so far, bytes.
+    pub(super) fn rss_peak(&self) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+        Ok(kib.context("/proc/PID/status")? << 10)
+    }
+
     /// Fails if the program has ended by itself, with what it said.
     pub(super) fn check(&mut self) -> Result<()> {
         if let Some(status) = self.child.try_wait()? {
-            let mut said = String::new();
-            if let Some(stderr) = &mut self.child.stderr {
-                stderr.read_to_string(&mut said)?;
-            }
-            bail!("{} ended with {status}: {}", self.name, said.trim());
+            self.join();
+            bail!("{} ended with {status}: {}", self.name, self.said().trim());
         }
         Ok(())
     }
@@ -59,6 +83,28 @@ impl Running {
     pub(super) fn stop(mut self) -> Result<()> {
         self.check()?;
         self.end()
+    }
+
+    /// The same; returns what it said on standard error.
+    pub(super) fn stop_and_read(mut self) -> Result<String> {
+        self.check()?;
+        self.end()?;
+        self.join();
+        Ok(self.said())
+    }
+
+    /// What it has said on standard error so far.
+    pub(super) fn said(&self) -> String {
+        let said = self.said.lock();
+        said.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits for the end of its standard error.
+    fn join(&mut self) {
+        if let Some(listener) = self.listener.take() {
+            // It does not panic, and what it heard is kept if it did.
+            let _ = listener.join();
+        }
     }
 
     fn end(&mut self) -> Result<()> {

@@ -1,9 +1,14 @@
-//! `bench-hooks` and `bench-throughput`: what tracing costs the traced.
+//! `bench-hooks`, `bench-throughput`, `bench-latency`: what tracing costs the traced, and
+//! `bench-loss`: whether it keeps up.
 
 mod child;
 pub(crate) mod hooks;
+pub(crate) mod latency;
 mod load;
+pub(crate) mod loss;
+mod pair;
 mod programs;
+mod sink;
 mod subject;
 pub(crate) mod throughput;
 

@@ -7,6 +7,7 @@ use crate::workspace;
 use anyhow::{Result, ensure};
 use aya::Ebpf;
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
@@ -43,6 +44,7 @@ impl Mode {
 pub(super) struct Agent {
     path: PathBuf,
     args: Vec<String>,
+    env: Vec<(String, String)>,
 }
 
 impl Agent {
@@ -58,7 +60,22 @@ impl Agent {
             }
         };
         let args = args.split_whitespace().map(str::to_owned).collect();
-        Ok(Self { path, args })
+        Ok(Self {
+            path,
+            args,
+            env: Vec::new(),
+        })
+    }
+
+    /// Has it send spans to a gateway that speaks OTLP/HTTP.
+    pub(super) fn exporting_to(mut self, gateway: SocketAddr) -> Self {
+        let endpoint = format!("http://{gateway}");
+        self.env
+            .push(("OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(), endpoint));
+        // Every span is sent, because every one is counted.
+        let sampler = ("OTEL_TRACES_SAMPLER".to_owned(), "always_on".to_owned());
+        self.env.push(sampler);
+        self
     }
 }
 
@@ -87,7 +104,11 @@ impl Attached {
                 attached.programs = programs::of_process(std::process::id())?;
             }
             Mode::Agent => {
-                let mut running = Running::start(Command::new(&agent.path).args(&agent.args))?;
+                let mut running = Running::start(
+                    Command::new(&agent.path)
+                        .args(&agent.args)
+                        .envs(agent.env.iter().map(|(name, value)| (name, value))),
+                )?;
                 attached.programs = settled(&mut running)?;
                 attached.agent = Some(running);
             }
@@ -102,12 +123,17 @@ impl Attached {
     }
 }
 
-/// Waits until the agent's programs are there and no more are added.
+/// What the agent says when the programs are attached, in `trace` and in `run`.
+const READY: [&str; 2] = ["remora: tracing", "remora: exporting"];
+
+/// Waits until the agent's programs are there, no more are added, and it says that it is at
+/// work: on a busy host much time lies between loading and attaching.
 fn settled(agent: &mut Running) -> Result<BTreeSet<u32>> {
     let start = Instant::now();
     let mut ours = BTreeSet::new();
     let mut changed = Instant::now();
-    while ours.is_empty() || changed.elapsed() < SETTLED {
+    let ready = |agent: &Running| READY.iter().any(|word| agent.said().contains(word));
+    while ours.is_empty() || changed.elapsed() < SETTLED || !ready(agent) {
         agent.check()?;
         ensure!(
             start.elapsed() < START,

@@ -51,14 +51,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     let mut rounds = Vec::new();
     for round in 0..args.rounds {
         let mut slices = [Slice::default(); MODES.len()];
-        for turn in 0..MODES.len() {
-            // Rotate, and turn round every other time: no mode always follows the same.
-            let turn = if round % 2 == 0 {
-                turn
-            } else {
-                MODES.len() - 1 - turn
-            };
-            let index = (round / 2 + turn) % MODES.len();
+        for index in slots(round, MODES.len()) {
             slices[index] = slice(MODES[index].1, &agent, &nginx, args.seconds)?;
         }
         let rates: Vec<String> = MODES
@@ -72,6 +65,19 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     nginx.running.stop()?;
     report(&rounds);
     Ok(())
+}
+
+/// The order of the modes in a round: rotated, and turned round every other time, so that
+/// no mode always follows the same.
+pub(super) fn slots(round: usize, modes: usize) -> impl Iterator<Item = usize> {
+    (0..modes).map(move |turn| {
+        let turn = if round.is_multiple_of(2) {
+            turn
+        } else {
+            modes - 1 - turn
+        };
+        (round / 2 + turn) % modes
+    })
 }
 
 fn slice(mode: Mode, agent: &Agent, nginx: &Server, seconds: u32) -> Result<Slice> {
@@ -128,7 +134,8 @@ fn report(rounds: &[[Slice; MODES.len()]]) {
     }
 }
 
-fn spread(values: impl Iterator<Item = f64>) -> String {
+/// Median, least and most.
+pub(super) fn spread(values: impl Iterator<Item = f64>) -> String {
     let values: Vec<f64> = values.collect();
     let low = values.iter().copied().fold(f64::INFINITY, f64::min);
     let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);

@@ -4,6 +4,7 @@
 //! Debian's `rustc-web` and `rust-web-src` provide both without rustup fetching
 //! anything; `REMORA_EBPF_TOOLCHAIN=nightly` takes rustup's nightly instead.
 
+use super::crate_names;
 use crate::deps;
 use crate::process::{output, run};
 use crate::workspace;
@@ -77,6 +78,7 @@ impl Compiler {
     /// Builds the kernel workspace; returns the directory with the binaries.
     pub(crate) fn build(&self) -> Result<PathBuf> {
         let target_dir = workspace::target().join("ebpf");
+        let wrapper = env::current_exe().context("xtask does not know its own file")?;
         let mut command = match &self.toolchain {
             Toolchain::Debian => {
                 let mut command = Command::new(workspace::cargo());
@@ -110,8 +112,10 @@ impl Compiler {
             .arg("--target-dir")
             .arg(&target_dir)
             .env("CARGO_ENCODED_RUSTFLAGS", self.flags()?.join("\x1f"))
+            .env("RUSTC_WRAPPER", wrapper)
+            .env(crate_names::WRAPS, "1")
             .env_remove("RUSTFLAGS")
-            .env_remove("RUSTC_WRAPPER")
+            .env_remove("RUSTC_WORKSPACE_WRAPPER")
             .env_remove("CARGO_INCREMENTAL");
         if workspace::root().join("ebpf/Cargo.lock").exists() {
             command.arg("--locked");

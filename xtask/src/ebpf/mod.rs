@@ -5,6 +5,7 @@
 //! can tell without a compiler whether the object belongs to the sources.
 
 mod compiler;
+pub(crate) mod crate_names;
 mod manifest;
 mod strip;
 
@@ -14,10 +15,20 @@ use compiler::Compiler;
 use manifest::Manifest;
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
+use std::sync::OnceLock;
 
 /// Binary targets of the kernel workspace and the sources that must exist for them:
-/// the programs themselves, and empty programs on the same hooks for `bench-hooks`.
-const OBJECTS: [(&str, &str); 2] = [("remora", "main.rs"), ("empty", "empty.rs")];
+/// the programs that trace, those that sample, and empty programs on the hooks of the
+/// former for `bench-hooks`.
+const OBJECTS: [(&str, &str); 3] = [
+    ("remora", "main.rs"),
+    ("profile", "profile/main.rs"),
+    ("empty", "empty.rs"),
+];
+
+/// The object that the agent carries.
+const MAIN_OBJECT: &str = "remora.bpf.o";
 
 /// File name and content of an object.
 type Object = (String, Vec<u8>);
@@ -53,12 +64,16 @@ pub(crate) fn build() -> Result<()> {
     Ok(())
 }
 
-/// Compares the committed objects with the sources, by hash, and with `rebuild`
-/// also with what a compiler makes of the sources now.
+/// Compares the committed objects with the sources, by hash.
 ///
 /// # Errors
-/// The difference: which files changed, or which object does not come out the same.
-pub(crate) fn check(rebuild: bool) -> Result<()> {
+/// The difference: which files or objects changed.
+pub(crate) fn check() -> Result<()> {
+    recorded().map(drop)
+}
+
+/// The manifest, if the committed objects belong to the sources.
+fn recorded() -> Result<Manifest> {
     let dir = committed();
     let path = dir.join(manifest::NAME);
     let text = fs::read_to_string(&path).with_context(|| {
@@ -84,41 +99,58 @@ pub(crate) fn check(rebuild: bool) -> Result<()> {
         );
     }
     println!("kernel object matches its sources ({})", recorded.sources);
-    if rebuild {
-        check_rebuild(&recorded)
-    } else {
-        Ok(())
-    }
+    Ok(recorded)
 }
 
-fn check_rebuild(recorded: &Manifest) -> Result<()> {
-    let (built, _) = compile()?;
-    if built.compiler != recorded.compiler || built.linker != recorded.linker {
-        // Other compilers make other instructions: there is nothing to compare with.
-        println!(
-            "NOTE: built with {}, {}; the committed object with {}, {}: bytes not compared",
-            built.compiler, built.linker, recorded.compiler, recorded.linker
-        );
-        return Ok(());
-    }
+/// What [`rebuild`] made, if its bytes are not those of the committed object.
+static REBUILT: OnceLock<PathBuf> = OnceLock::new();
+
+/// Also builds the objects. The same compiler must make the same bytes; another one makes
+/// other instructions, which [`builds_agent`] then puts into the agent. Returns a remark.
+///
+/// # Errors
+/// As [`check`]; sources that do not compile; an object that does not come out the same.
+pub(crate) fn rebuild() -> Result<Option<String>> {
+    let recorded = recorded()?;
+    let (built, objects) = compile()?;
     let different: Vec<&str> = built
         .objects
         .iter()
         .filter(|object| !recorded.objects.contains(object))
         .map(|(name, _)| name.as_str())
         .collect();
-    if !different.is_empty() {
-        // Not a failure: cargo's names of crates, and with them the order of symbols, depend on
-        // where the checkout lies. That the sources are the committed object's is checked by
-        // their hash, and that they build is what was shown here.
-        println!(
-            "note: rebuilt, but not byte for byte the same: {} (built in another directory?)",
+    if different.is_empty() {
+        println!("rebuilt, byte for byte the same");
+        return Ok(None);
+    }
+    if built.compiler == recorded.compiler && built.linker == recorded.linker {
+        bail!(
+            "built from the same sources with the same compiler, but not the same: {}; \
+             run `cargo xtask build-ebpf`",
             different.join(", ")
         );
-        return Ok(());
     }
-    println!("rebuilt, byte for byte the same");
-    Ok(())
+    let dir = workspace::target().join("ebpf/rebuilt");
+    fs::create_dir_all(&dir)?;
+    for (name, bytes) in &objects {
+        fs::write(dir.join(name), bytes)?;
+    }
+    // The first one stays if this is called twice: it is the same file.
+    let _ = REBUILT.set(dir.join(MAIN_OBJECT));
+    Ok(Some(format!(
+        "built with {}, {}; the committed object with {}, {}: bytes not compared, \
+         the later steps run what was built",
+        built.compiler, built.linker, recorded.compiler, recorded.linker
+    )))
+}
+
+/// Makes cargo build the agent with the object that was rebuilt, if it is another than the
+/// committed one.
+pub(crate) fn builds_agent(cargo: &mut Command) -> &mut Command {
+    if let Some(object) = REBUILT.get() {
+        cargo.env("REMORA_BPF_OBJECT", object);
+    }
+    cargo
 }
 
 /// Builds every object and returns them, stripped, with the manifest that describes them.

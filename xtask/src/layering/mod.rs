@@ -13,7 +13,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The stages in order, with their modules. The longest path that fits decides.
-const STAGES: [(&str, &[&str]); 7] = [
+const STAGES: [(&str, &[&str]); 8] = [
     // Words that every stage may use; they know nothing of the flow.
     (
         "vocabulary",
@@ -24,7 +24,9 @@ const STAGES: [(&str, &[&str]); 7] = [
             "clock",
             "signal",
             "span::ids",
+            "profile::model",
             "fixture",
+            "sample_profile",
         ],
     ),
     // Bytes come in, live or from a recording, and become records.
@@ -37,6 +39,7 @@ const STAGES: [(&str, &[&str]); 7] = [
             "record",
             "recording",
             "stream",
+            "frames",
             "ingest",
             "ledger",
         ],
@@ -44,15 +47,20 @@ const STAGES: [(&str, &[&str]); 7] = [
     // Parsers and ids: called by the pairing stage, they do no I/O and know no clock.
     ("proto", &["proto", "span::context"]),
     // Messages become exchanges.
-    ("conn", &["conn", "replay", "process", "discovery"]),
+    (
+        "conn",
+        &["conn", "replay", "process", "discovery", "profile"],
+    ),
     // Exchanges become spans.
     ("span", &["span"]),
+    // What kind of request it is, and whether its span is kept.
+    ("decide", &["route", "filter", "sampling"]),
     // Spans and exchanges leave.
     (
         "output",
         &[
             "config",
-            "filter",
+            "metrics",
             "output",
             "queue",
             "export",

@@ -7,11 +7,11 @@ use crate::{deny, deps, ebpf, layering, vm, workspace};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// All steps, in order.
-pub(super) const STEPS: [Step; 13] = [
+pub(super) const STEPS: [Step; 15] = [
     Step {
         name: "fmt",
         about: "source is formatted",
@@ -68,9 +68,19 @@ pub(super) const STEPS: [Step; 13] = [
         run: collector,
     },
     Step {
+        name: "readers",
+        about: "profiles, read by programs of others",
+        run: readers,
+    },
+    Step {
         name: "privileged",
         about: "real servers and clients, traced",
         run: privileged,
+    },
+    Step {
+        name: "profiling",
+        about: "programs with known stacks, and real ones, profiled",
+        run: profiling,
     },
     Step {
         name: "kernels",
@@ -82,9 +92,16 @@ pub(super) const STEPS: [Step; 13] = [
 /// Test target that needs root.
 const PRIVILEGED: &str = "privileged";
 
+/// Test target that profiles and needs root as well.
+const PROFILING: &str = "profiling";
+
 /// Test target that needs the collector, and the collector.
 const COLLECTOR: &str = "rotel";
 const COLLECTOR_VERSION: &str = "0.0.1a15";
+
+/// Test target that needs readers of others.
+const READERS: &str = "readers";
+const MESSAGES: &str = "opentelemetry-proto==1.45.2";
 
 fn fmt() -> Result<Outcome> {
     deps::rustup_component("rustfmt")?;
@@ -130,11 +147,15 @@ fn layers() -> Result<Outcome> {
 }
 
 fn check_ebpf() -> Result<Outcome> {
-    ebpf::check(false).map(|()| Outcome::one())
+    ebpf::check().map(|()| Outcome::one())
 }
 
 fn rebuild_ebpf() -> Result<Outcome> {
-    ebpf::check(true).map(|()| Outcome::one())
+    let remark = ebpf::rebuild()?;
+    Ok(Outcome {
+        remarks: remark.into_iter().collect(),
+        ..Outcome::one()
+    })
 }
 
 fn dependencies() -> Result<Outcome> {
@@ -161,7 +182,7 @@ fn unit() -> Result<Outcome> {
         "--bins",
     ]);
     for name in test_targets()? {
-        if name != PRIVILEGED && name != COLLECTOR {
+        if ![PRIVILEGED, PROFILING, COLLECTOR, READERS].contains(&name.as_str()) {
             tests.arg("--test").arg(name);
         }
     }
@@ -195,13 +216,18 @@ fn test_targets() -> Result<Vec<String>> {
         .collect())
 }
 
-fn collector() -> Result<Outcome> {
+/// Installs the collector. Returns where its program is.
+fn rotel() -> Result<PathBuf> {
     let venv = deps::venv("collector", &format!("rotel=={COLLECTOR_VERSION}"))?;
     let python = venv.join("bin/python3");
     // The wheel holds the program beside its Python modules.
     let find =
         "import importlib.util as u; print(u.find_spec('rotel').submodule_search_locations[0])";
     let package = crate::process::output(Command::new(python).args(["-c", find]))?;
+    Ok(Path::new(&package).join("rotel-agent"))
+}
+
+fn collector() -> Result<Outcome> {
     let mut tests = cargo("test");
     tests.args([
         "-p",
@@ -211,18 +237,47 @@ fn collector() -> Result<Outcome> {
         "--test",
         COLLECTOR,
     ]);
-    tests.env("REMORA_TEST_ROTEL", Path::new(&package).join("rotel-agent"));
+    tests.env("REMORA_TEST_ROTEL", rotel()?);
+    libtest::run(tests.env("REMORA_TEST_ALL", "1"))
+}
+
+fn readers() -> Result<Outcome> {
+    deps::apt(&["golang-go"])?;
+    let venv = deps::venv("readers", MESSAGES)?;
+    let mut tests = cargo("test");
+    tests.args([
+        "-p",
+        "remora",
+        "--locked",
+        "--no-fail-fast",
+        "--test",
+        READERS,
+    ]);
+    tests.env("REMORA_TEST_PROTO_PYTHON", venv.join("bin/python3"));
     libtest::run(tests.env("REMORA_TEST_ALL", "1"))
 }
 
 fn privileged() -> Result<Outcome> {
-    let list = workspace::root().join("agent/tests/privileged/packages.txt");
+    needs_root(PRIVILEGED)
+}
+
+fn profiling() -> Result<Outcome> {
+    needs_root(PROFILING)
+}
+
+/// Runs a test target on this system, with the Debian packages it lists.
+fn needs_root(target: &str) -> Result<Outcome> {
+    let list = workspace::root().join(format!("agent/tests/{target}/packages.txt"));
     let list = fs::read_to_string(&list).with_context(|| format!("{}", list.display()))?;
-    let packages: Vec<&str> = list
+    let mut packages: Vec<&str> = list
         .lines()
         .map(str::trim)
         .filter(|l| is_entry(l))
         .collect();
+    // Not in the list: other sources of Node bring it along and exclude Debian's package.
+    if deps::which("npm").is_none() {
+        packages.push("npm");
+    }
     deps::apt(&packages)?;
     let mut tests = cargo("test");
     tests.args([
@@ -231,8 +286,10 @@ fn privileged() -> Result<Outcome> {
         "--locked",
         "--no-fail-fast",
         "--test",
-        PRIVILEGED,
+        target,
     ]);
+    ebpf::builds_agent(&mut tests);
+    tests.env("REMORA_TEST_ROTEL", rotel()?);
     libtest::run(tests.env("REMORA_TEST_ALL", "1"))
 }
 

@@ -3,7 +3,7 @@
 
 use super::cpio::Archive;
 use crate::process::output;
-use crate::{deps, process, workspace};
+use crate::{deps, ebpf, process, workspace};
 use anyhow::{Context as _, Result, bail};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -108,6 +108,7 @@ pub(crate) fn build_agent() -> Result<PathBuf> {
             .arg("--config")
             .arg(format!("profile.release.{setting}"));
     }
+    ebpf::builds_agent(&mut command);
     process::run(&mut command)?;
     let agent = target_dir.join(HOST_TARGET).join("release/remora");
     if !agent.exists() {

@@ -74,6 +74,15 @@ if [ -x /bin/remora ]; then
     echo "@@ trace-exit $code"
     echo "@@ trace-stderr"
     cat /tmp/trace.err
+    # Busy in its own libraries, which have no frame pointers, and in the kernel.
+    truncate -s 64G /tmp/zeros
+    remora profile -F 99 --duration 12s -o json -w /tmp/profile.json -- \
+        curl -s -o /dev/null --max-time 60 file:///tmp/zeros 2>/tmp/profile.err
+    echo "@@ profile-exit $?"
+    echo "@@ profile"
+    cat /tmp/profile.json
+    echo "@@ profile-stderr"
+    cat /tmp/profile.err
 fi
 echo "@@ nginx-stderr"
 cat /tmp/nginx.err

@@ -189,6 +189,7 @@ fn inspect(kernel: Kernel, vmlinuz: &Path, initramfs: &Path, agent: bool) -> Res
     if agent {
         problems.extend(doctor_problems(&run));
         problems.extend(smoke::trace_problems(&run));
+        problems.extend(smoke::profile_problems(&run));
         match verifier::read(&run) {
             Ok(read) => programs = Some(read),
             Err(error) => problems.push(format!("{error:#}")),

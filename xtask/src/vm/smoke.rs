@@ -87,6 +87,43 @@ pub(crate) fn machine_problems(run: &Run) -> Vec<String> {
     problems
 }
 
+/// Least share of stacks that reach their root, percent, of those taken when libraries
+/// were known and their unwind rows there: the emulated machine takes seconds for that.
+const WHOLE_STACKS: u64 = 80;
+
+/// What is wrong with the profile of a busy `curl`: too few samples, lost ones, or stacks
+/// that end early.
+pub(crate) fn profile_problems(run: &Run) -> Vec<String> {
+    let problem = |what: String| vec![format!("profile: {what}")];
+    if run.value("profile-exit") != Some("0") {
+        return problem(run.section("profile-stderr").join(" "));
+    }
+    let summary = run
+        .section("profile")
+        .into_iter()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .find(|line| line["kind"] == "profile_summary");
+    let Some(summary) = summary else {
+        return problem("no summary".to_owned());
+    };
+    let number = |value: &Value| value.as_u64().unwrap_or(0);
+    let (seen, emitted) = (number(&summary["seen"]), number(&summary["emitted"]));
+    let processes = summary["processes"].as_array();
+    let processes: Vec<&Value> = processes.into_iter().flatten().collect();
+    let sum = |of: &dyn Fn(&Value) -> u64| processes.iter().map(|process| of(process)).sum::<u64>();
+    let complete = sum(&|process| number(&process["complete"]));
+    let early = sum(&|process| {
+        let stopped = &process["stopped"];
+        number(&stopped["not_ready"]) + number(&stopped["no_mapping"])
+    });
+    println!("  profile: {complete} of {emitted} stacks reach their root, {early} came early");
+    let ready = emitted.saturating_sub(early);
+    if ready < 20 || seen != emitted || complete * 100 < ready * WHOLE_STACKS {
+        return problem(summary.to_string());
+    }
+    Vec::new()
+}
+
 /// Compares the trace with the requests made. Empty if every request is there once
 /// per side with every value right, and the ledger adds up.
 pub(crate) fn trace_problems(run: &Run) -> Vec<String> {

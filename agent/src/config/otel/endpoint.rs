@@ -19,7 +19,7 @@ pub(super) fn resolve(
         None => return default(signal, protocol),
         Some(text) => match protocol {
             Protocol::Grpc => grpc(&text, insecure),
-            Protocol::HttpProtobuf => http(&text, generic.then(|| path(signal))),
+            Protocol::HttpProtobuf => http(&text, generic.then(|| signal.http_path())),
         },
     };
     resolved.unwrap_or_else(|(problem, fix)| {
@@ -28,23 +28,25 @@ pub(super) fn resolve(
     })
 }
 
+/// A further gateway: a URL as `OTEL_EXPORTER_OTLP_ENDPOINT` takes it.
+pub(super) fn further(text: &str, signal: Signal, protocol: Protocol) -> Result<Uri, Wrong> {
+    match protocol {
+        Protocol::Grpc => grpc(text, false),
+        Protocol::HttpProtobuf => http(text, Some(signal.http_path())),
+    }
+}
+
 fn default(signal: Signal, protocol: Protocol) -> Uri {
     match (protocol, signal) {
         (Protocol::Grpc, _) => Uri::from_static("http://localhost:4317"),
         (_, Signal::Traces) => Uri::from_static("http://localhost:4318/v1/traces"),
         (_, Signal::Metrics) => Uri::from_static("http://localhost:4318/v1/metrics"),
-    }
-}
-
-fn path(signal: Signal) -> &'static str {
-    match signal {
-        Signal::Traces => "v1/traces",
-        Signal::Metrics => "v1/metrics",
+        (_, Signal::Profiles) => Uri::from_static("http://localhost:4318/v1development/profiles"),
     }
 }
 
 /// Problem and fix.
-type Wrong = (&'static str, &'static str);
+pub(super) type Wrong = (&'static str, &'static str);
 
 const EXAMPLE: &str = "write it as http://host:4318 or https://host:4318";
 

@@ -9,6 +9,7 @@ const SMALL: Limits = Limits {
     conns: 4,
     exchanges: 8,
     head_bytes: 20_000,
+    table_bytes: 20_000,
     processes: 4,
 };
 

@@ -22,6 +22,7 @@ fn a_request_and_its_response_make_an_exchange() {
         authority: text("api.example:8080"),
         user_agent: text("curl/7.88.1"),
         status: Some(200),
+        rpc: None,
         bodies: (Some(3), Some(12)),
         comm: "nginx".to_owned(),
         tgid: 42,

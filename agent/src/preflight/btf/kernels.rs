@@ -28,6 +28,7 @@ const PAHOLE: [(&str, [u32; KERNELS.len()]); Offsets::MEMBERS.len()] = [
     ("fdtable.max_fds", [0, 0, 0, 0, 0]),
     ("fdtable.fd", [8, 8, 8, 8, 8]),
     ("file.f_inode", [32, 32, 40, 32, 32]),
+    ("file.f_op", [40, 40, 16, 8, 8]),
     ("file.private_data", [200, 200, 32, 24, 24]),
     ("file.f_flags", [64, 64, 48, 40, 40]),
     ("file.f_count", [56, 56, 0, NONE, NONE]),

@@ -3,6 +3,7 @@ use std::time::Instant;
 use proptest::prelude::*;
 use remora_common::offsets::OPTIONAL;
 
+use super::format::kind;
 use super::*;
 
 /// Writes BTF the way an encoder does.

@@ -135,6 +135,19 @@ pub fn tracestates(head: &[u8]) -> impl Iterator<Item = &[u8]> {
     Headers(rest).filter_map(|(name, value)| (name == Name::Tracestate).then_some(value))
 }
 
+/// Whether a request head asks for the connection to go on with HTTP/2 (RFC 7540,
+/// section 3.2): `Upgrade: h2c`, among other protocols perhaps.
+#[must_use]
+pub fn asks_for_http2(head: &[u8]) -> bool {
+    let lines = head.split(|&byte| byte == b'\n').skip(1);
+    let values = lines.filter_map(|line| {
+        let (name, value) = line.split_at_checked(b"upgrade:".len())?;
+        name.eq_ignore_ascii_case(b"upgrade:").then_some(value)
+    });
+    let mut protocols = values.flat_map(|value| value.split(|&byte| byte == b','));
+    protocols.any(|protocol| protocol.trim_ascii().eq_ignore_ascii_case(b"h2c"))
+}
+
 /// The header names that mean something here.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Name {

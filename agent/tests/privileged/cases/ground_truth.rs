@@ -2,6 +2,7 @@
 
 use crate::clients::{self, curl, wrk};
 use crate::harness::expect::plan;
+use crate::harness::require_privilege;
 use crate::servers::nginx::Nginx;
 use crate::servers::{Server, apache, programs};
 
@@ -20,8 +21,8 @@ fn check(server: &Server) {
 }
 
 #[test]
-#[ignore = "checks the suite, not the agent"]
 fn servers_answer_all_clients() {
+    require_privilege!();
     let nginx = Nginx::start();
     check(&nginx.server);
     let url = format!("http://127.0.0.1:{}/hello/wrk", nginx.port());

@@ -18,7 +18,7 @@ use crate::servers::Server;
 use crate::servers::nginx::Nginx;
 
 /// A gateway that keeps what it gets.
-fn gateway() -> Server {
+pub(super) fn gateway() -> Server {
     Server::start(|port, dir| {
         let script = dir.join("receiver.py");
         fs::write(&script, include_str!("../programs/receiver.py")).unwrap();
@@ -29,7 +29,7 @@ fn gateway() -> Server {
 }
 
 /// Requests received so far, decoded.
-fn received(dir: &Path) -> Vec<ExportTraceServiceRequest> {
+pub(super) fn received(dir: &Path) -> Vec<ExportTraceServiceRequest> {
     let mut files: Vec<_> = fs::read_dir(dir)
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -42,7 +42,7 @@ fn received(dir: &Path) -> Vec<ExportTraceServiceRequest> {
         .collect()
 }
 
-fn spans(requests: &[ExportTraceServiceRequest]) -> Vec<&Span> {
+pub(super) fn spans(requests: &[ExportTraceServiceRequest]) -> Vec<&Span> {
     requests
         .iter()
         .flat_map(|request| &request.resource_spans)
@@ -59,7 +59,7 @@ fn attribute<'a>(span: &'a Span, key: &str) -> Option<&'a Value> {
     attribute.value.as_ref()?.value.as_ref()
 }
 
-fn text<'a>(span: &'a Span, key: &str) -> Option<&'a str> {
+pub(super) fn text<'a>(span: &'a Span, key: &str) -> Option<&'a str> {
     match attribute(span, key) {
         Some(Value::StringValue(text)) => Some(text),
         _ => None,
@@ -79,6 +79,8 @@ fn no_feedback() {
             )
             .env("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
             .env("OTEL_BSP_SCHEDULE_DELAY", "200")
+            .env("OTEL_TRACES_SAMPLER", "always_on")
+            .env("OTEL_METRIC_EXPORT_INTERVAL", "1000")
             .stdin(Stdio::null()),
     );
     let url = format!("http://127.0.0.1:{}/hello/run", nginx.port());

@@ -9,7 +9,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use crate::clients::curl;
-use crate::harness::process::{output, remora, remora_at};
+use crate::harness::process::{output, remora, remora_at, without_settings};
 use crate::harness::require_privilege;
 use crate::harness::trace::Trace;
 use crate::servers::programs;
@@ -31,7 +31,7 @@ fn copy() -> (TempDir, PathBuf) {
 fn none() {
     require_privilege!();
     let (_dir, copy) = copy();
-    for command in [&["trace", "-o", "json"][..], &["run"]] {
+    for command in [&["trace", "-o", "json"][..], &["run"], &["profile"]] {
         let refused = output(remora_at(&copy).args(command).uid(NOBODY).gid(NOBODY));
         let message = String::from_utf8_lossy(&refused.stderr);
         assert_eq!(refused.status.code(), Some(3), "{message}");
@@ -51,12 +51,11 @@ fn least() {
     let gunicorn = programs::gunicorn("sync", &[]);
     let nobody = NOBODY.to_string();
     let trace = Trace::of(
-        Command::new("setpriv")
+        without_settings(Command::new("setpriv"))
             .args(["--reuid", &nobody, "--regid", &nobody, "--clear-groups"])
             .args(["--inh-caps", CAPABILITIES, "--ambient-caps", CAPABILITIES])
             .arg(copy)
-            .args(["trace", "-o", "json"])
-            .env_remove("REMORA_TEST_ALL"),
+            .args(["trace", "-o", "json"]),
     );
     curl::one(&[], &format!("http://127.0.0.1:{}/hello/x", gunicorn.port));
     let report = trace.collect(gunicorn.port, 2).lossless();

@@ -73,6 +73,42 @@ fn replay_is_identical() {
     assert!(lines(&live).len() > 100);
 }
 
+/// What was recorded is in the file about a second later, also if the agent is killed.
+#[test]
+fn recordings_are_flushed() {
+    require_privilege!();
+    let nginx = Nginx::start();
+    let dir = nginx.server.dir.path();
+    let (recording, log) = (dir.join("recording"), dir.join("log"));
+    let mut trace = Spawned::logged(
+        remora()
+            .args(["trace", "-o", "json", "-w"])
+            .arg(&recording)
+            // What other tests do would be recorded as well, and be replayed at every look.
+            .env("REMORA_INCLUDE", format!("port={}", nginx.port())),
+        &log,
+    );
+    wait_until("the agent to be ready", || {
+        let said = fs::read_to_string(&log).unwrap();
+        said.contains("remora: tracing").then_some(())
+    });
+    let url = format!("http://127.0.0.1:{}/hello/flushed", nginx.port());
+    curl::one(&[], &url);
+    let answered = Instant::now();
+    let lines = || -> usize {
+        let replayed = output(remora().args(["replay", "-o", "json"]).arg(&recording));
+        let text = String::from_utf8_lossy(&replayed.stdout);
+        text.matches("\"path\":\"/hello/flushed\"").count()
+    };
+    wait_until("the recorded request", || (lines() == 2).then_some(()));
+    let took = answered.elapsed();
+    // A second is meant; a busy host may take the processor away.
+    assert!(took < Duration::from_secs(4), "{took:?}");
+    trace.signal(libc::SIGKILL);
+    assert!(!trace.wait().success());
+    assert_eq!(lines(), 2);
+}
+
 /// At low rates a line is there soon after the response.
 #[test]
 fn lines_come_promptly() {

@@ -9,7 +9,7 @@ use crate::harness::trace::Trace;
 use crate::servers::Server;
 
 /// Asserts that nothing was seen of `ports`, but what is HTTP was.
-fn assert_silent(trace: Trace, ports: &[u16]) {
+pub(super) fn assert_silent(trace: Trace, ports: &[u16]) {
     let server = RawServer::start(|mut peer| {
         peer.head();
         peer.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");

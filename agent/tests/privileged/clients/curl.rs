@@ -14,6 +14,27 @@ const FACTS: &str = r#"{"method":"%{method}","path":"PATH","status":%{http_code}
 
 /// One curl for all requests, which go over one connection.
 pub(crate) fn kept(port: u16, plan: &[Planned]) -> Work {
+    kept_with("http1.1", port, plan)
+}
+
+/// As [`fresh`], over HTTP/2 from the first byte on. (curl 7.88 fails in the second
+/// transfer over such a connection.)
+pub(crate) fn http2(port: u16, plan: &[Planned]) -> Work {
+    fresh_with("http2-prior-knowledge", port, plan)
+}
+
+/// As [`kept`], asking in the first request for a change to HTTP/2.
+pub(crate) fn upgrade(port: u16, plan: &[Planned]) -> Work {
+    kept_with("http2", port, plan)
+}
+
+/// As [`upgrade`], over a connection for each request.
+pub(crate) fn upgrade_each(port: u16, plan: &[Planned]) -> Work {
+    fresh_with("http2", port, plan)
+}
+
+/// As [`kept`], with the option that says which version of HTTP to speak.
+fn kept_with(version: &str, port: u16, plan: &[Planned]) -> Work {
     let dir = tempfile::tempdir().unwrap();
     let mut options = File::create(dir.path().join("options")).unwrap();
     for (number, planned) in plan.iter().enumerate() {
@@ -22,6 +43,7 @@ pub(crate) fn kept(port: u16, plan: &[Planned]) -> Work {
         }
         let url = format!("http://127.0.0.1:{port}{}?token=secret", planned.path);
         writeln!(options, "url = \"{url}\"\nsilent\noutput = \"/dev/null\"").unwrap();
+        writeln!(options, "{version}").unwrap();
         let facts = FACTS.replace("PATH", &planned.path);
         let facts = facts.replace('\\', "\\\\").replace('"', "\\\"");
         writeln!(options, "write-out = \"{facts}\"").unwrap();
@@ -47,12 +69,16 @@ pub(crate) fn kept(port: u16, plan: &[Planned]) -> Work {
 
 /// One curl, and one connection, for each request.
 pub(crate) fn fresh(port: u16, plan: &[Planned]) -> Work {
+    fresh_with("http1.1", port, plan)
+}
+
+fn fresh_with(version: &str, port: u16, plan: &[Planned]) -> Work {
     let mut work = Work {
         done: Vec::new(),
         pids: HashSet::new(),
     };
     for planned in plan {
-        let one = kept(port, std::slice::from_ref(planned));
+        let one = kept_with(version, port, std::slice::from_ref(planned));
         work.done.extend(one.done);
         work.pids.extend(one.pids);
     }

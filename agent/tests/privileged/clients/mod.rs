@@ -1,6 +1,7 @@
 //! The clients: each makes the planned requests and says what it did.
 
 pub(crate) mod curl;
+pub(crate) mod http2;
 pub(crate) mod wrk;
 
 use std::collections::HashSet;

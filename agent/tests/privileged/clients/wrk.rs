@@ -12,13 +12,15 @@ pub(crate) struct Load {
     pub(crate) requests: usize,
     /// Requests per second.
     pub(crate) rate: f64,
+    /// Percentiles of latency, seconds: 50, 75, 90, 99.
+    pub(crate) percentiles: Vec<(u32, f64)>,
 }
 
 /// Runs one thread of wrk with `connections` for whole `seconds`.
 pub(crate) fn load(url: &str, connections: usize, seconds: u32, headers: &[&str]) -> Load {
     let mut command = Command::new("wrk");
     command
-        .args(["-t", "1", "-c", &connections.to_string()])
+        .args(["--latency", "-t", "1", "-c", &connections.to_string()])
         .args(["-d", &format!("{seconds}s")]);
     for header in headers {
         command.args(["-H", header]);
@@ -58,5 +60,23 @@ fn read(output: &str) -> Load {
     Load {
         requests: requests.0.parse().unwrap(),
         rate: rate.trim().parse().unwrap(),
+        percentiles: output.lines().filter_map(percentile).collect(),
     }
+}
+
+/// A line such as `     99%    1.23ms`.
+fn percentile(line: &str) -> Option<(u32, f64)> {
+    let (percent, time) = line.trim().split_once('%')?;
+    let time = time.trim();
+    let unit = time.find(|c: char| c.is_ascii_alphabetic())?;
+    let scale = match &time[unit..] {
+        "us" => 1e-6,
+        "ms" => 1e-3,
+        "s" => 1.0,
+        _ => return None,
+    };
+    Some((
+        percent.parse().ok()?,
+        time[..unit].parse::<f64>().ok()? * scale,
+    ))
 }

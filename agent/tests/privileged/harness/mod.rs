@@ -1,6 +1,7 @@
 //! Runs the agent and the programs it traces.
 
 pub(crate) mod expect;
+pub(crate) mod http2;
 pub(crate) mod process;
 pub(crate) mod raw;
 pub(crate) mod report;

@@ -205,7 +205,12 @@ pub(crate) fn remora() -> Command {
 
 /// As [`remora`], from a copy of its file.
 pub(crate) fn remora_at(path: &Path) -> Command {
-    let mut command = Command::new(path);
+    without_settings(Command::new(path))
+}
+
+/// A command that does not see the settings of this process's environment: what tests are
+/// told by variables is not for the agent, which refuses names it does not know.
+pub(crate) fn without_settings(mut command: Command) -> Command {
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         if text.starts_with("REMORA_") || text.starts_with("OTEL_") {

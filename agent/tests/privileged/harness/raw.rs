@@ -90,6 +90,12 @@ impl Raw {
         std::mem::take(&mut self.pending)
     }
 
+    /// As [`Raw::rest`], where the peer may reset the connection.
+    pub(crate) fn rest_or_reset(&mut self) {
+        let mut buffer = [0; 65536];
+        while self.stream.read(&mut buffer).is_ok_and(|len| len > 0) {}
+    }
+
     /// Ends the sending direction.
     pub(crate) fn finish(&self) {
         self.stream.shutdown(Shutdown::Write).unwrap();

@@ -1,10 +1,11 @@
-//! Programs that have to be made before they can be run: a Python environment and
-//! compiled Go and Java sources. They are kept in the build directory, named by what
+//! Programs that have to be made before they can be run: a Python environment, packages
+//! of Node, and compiled Go and Java sources. They are kept in the build directory, named by what
 //! they were made from.
 
 use std::collections::hash_map::DefaultHasher;
 use std::fs::{self, File};
 use std::hash::{Hash, Hasher};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
@@ -41,9 +42,22 @@ pub(crate) fn go(name: &str, source: &str) -> PathBuf {
             .arg(file)
             .current_dir(dir)
             .env("GO111MODULE", "off")
+            // Where Debian's packages of Go libraries are.
+            .env("GOPATH", "/usr/share/gocode")
             .env("GOCACHE", cache().join("go-cache")));
     });
     dir.join(name)
+}
+
+/// The directory `node_modules` with the packages of `package.json` from npm.
+pub(crate) fn node_modules() -> PathBuf {
+    let packages = include_str!("../package.json");
+    let dir = make("node", packages, |dir| {
+        fs::write(dir.join("package.json"), packages).unwrap();
+        let arguments = ["install", "--ignore-scripts", "--no-audit", "--no-fund"];
+        run(command("npm", &arguments).current_dir(dir));
+    });
+    dir.join("node_modules")
 }
 
 /// The class path of one compiled Java source file.
@@ -82,6 +96,8 @@ fn make(name: &str, source: &str, build: impl FnOnce(&Path)) -> PathBuf {
         .unwrap_or_else(|poisoned| poisoned.into_inner());
     let done = dir.join(".done");
     if !done.exists() {
+        // Written past the test framework, which keeps what a test prints until it fails.
+        let _ = writeln!(std::io::stderr(), "installing or building {name}");
         let _ = fs::remove_dir_all(&dir);
         fs::create_dir_all(&dir).unwrap();
         build(&dir);

@@ -1,5 +1,6 @@
 """receiver.py PORT DIR: an OTLP/HTTP gateway that stores what it is sent, one file
 a request."""
+import gzip
 import itertools
 import os
 import sys
@@ -13,10 +14,13 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.headers["Content-Encoding"] == "gzip":
+            body = gzip.decompress(body)
         path = os.path.join(sys.argv[2], "%06d" % next(numbers))
         with open(path + ".part", "wb") as file:
             file.write(body)
-        os.rename(path + ".part", path + ".otlp")
+        metrics = self.path.endswith("/metrics")
+        os.rename(path + ".part", path + (".metrics" if metrics else ".otlp"))
         self.send_response(200)
         self.send_header("Content-Type", "application/x-protobuf")
         self.send_header("Content-Length", "0")

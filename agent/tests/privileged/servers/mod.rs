@@ -3,6 +3,7 @@
 
 pub(crate) mod apache;
 pub(crate) mod haproxy;
+pub(crate) mod http2;
 pub(crate) mod nginx;
 pub(crate) mod programs;
 

@@ -1,0 +1,302 @@
+//! `remora profile`.
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+
+use super::output::time;
+use crate::config::{self, resolved::Config};
+use crate::exit::Failure;
+use crate::filter::glob::Glob;
+use crate::output::profile::collapse::Collapsed;
+use crate::output::profile::{By, Format, read};
+use crate::profile::session::FREQUENCY;
+
+const EXAMPLES: &str = "\
+Examples:
+  remora profile                                  the whole host, for ten seconds
+  remora profile -p 4242 --duration 30s           one process
+  remora profile --comm 'nginx*' --by route       which endpoint burns the CPU
+  remora profile -o svg -w cpu.svg                a flame graph for a browser
+  remora profile -o pprof -w cpu.pb.gz            for go tool pprof -http=:8080 cpu.pb.gz
+  remora profile -o folded -- ./test.sh           one command and its children
+  remora profile -p 4242 --diff before.pb.gz      what changed since an earlier profile
+
+Node names its functions if it runs with --perf-basic-prof, Java with an agent that \
+writes /tmp/perf-PID.map; other code made at run time is shown as [jit].";
+
+/// How long is sampled if nothing else ends it.
+const DURATION: Duration = Duration::from_secs(10);
+
+/// Show where the CPU time of this host goes: stacks with symbols, routes and spans
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct ProfileArgs {
+    /// Sample this process and the children it makes
+    #[arg(
+        short,
+        long,
+        value_name = "PID",
+        group = "target",
+        help_heading = "What to sample"
+    )]
+    pid: Vec<u32>,
+
+    /// Sample processes with this command name, as in ps -o comm
+    #[arg(
+        long,
+        value_name = "GLOB",
+        value_parser = Pattern::parse,
+        group = "target",
+        help_heading = "What to sample"
+    )]
+    comm: Vec<Pattern>,
+
+    /// Sample this container: its id, or how it begins
+    #[arg(
+        long,
+        value_name = "ID",
+        group = "target",
+        help_heading = "What to sample"
+    )]
+    container: Vec<String>,
+
+    /// Sample all processes; this is the default
+    #[arg(long, group = "target", help_heading = "What to sample")]
+    all: bool,
+
+    /// Samples a second on every busy CPU, 1 to 10000
+    #[arg(
+        short = 'F',
+        long,
+        value_name = "HZ",
+        default_value_t = FREQUENCY.2,
+        value_parser = frequency,
+        help_heading = "What to sample"
+    )]
+    frequency: u32,
+
+    /// Stop after this time [default: 10s, or when CMD ends]
+    #[arg(long, value_name = "TIME", value_parser = time, help_heading = "What to sample")]
+    duration: Option<Duration>,
+
+    /// How to show the profile
+    #[arg(
+        short,
+        long,
+        value_name = "FORMAT",
+        value_enum,
+        default_value_t,
+        help_heading = "Output"
+    )]
+    output: Format,
+
+    /// Write to this file instead of standard output
+    #[arg(short, long, value_name = "FILE", help_heading = "Output")]
+    write: Option<PathBuf>,
+
+    /// Group samples
+    #[arg(long, value_name = "PROPERTY", value_enum, help_heading = "Output")]
+    by: Option<By>,
+
+    /// Compare with an earlier profile, saved with -o folded, json or pprof and the same --by
+    #[arg(long, value_name = "OLD", help_heading = "Output")]
+    diff: Option<PathBuf>,
+
+    /// YAML file with settings [env: REMORA_CONFIG]
+    #[arg(long, value_name = "FILE", help_heading = "Settings")]
+    config: Option<PathBuf>,
+
+    /// Start this command, sample only it and its children, and end with it
+    #[arg(last = true, value_name = "CMD", group = "target")]
+    command: Vec<OsString>,
+}
+
+/// What to profile.
+#[derive(Debug)]
+pub struct Profile {
+    /// Settings.
+    pub config: Config,
+    /// Which processes.
+    pub targets: Targets,
+    /// Samples a second on every busy CPU.
+    pub frequency: u32,
+    /// Stop after this time; `None` if the end of the command is the end.
+    pub duration: Option<Duration>,
+    /// How to show it.
+    pub format: Format,
+    /// Where to write it; standard output if nothing is named.
+    pub write: Option<PathBuf>,
+    /// What to group by.
+    pub by: Option<By>,
+    /// What to compare with.
+    pub old: Option<Collapsed>,
+    /// Sample only this command; empty if there is none.
+    pub command: Vec<OsString>,
+}
+
+/// Processes to sample: everything if nothing is named. Values are alternatives; of the
+/// three kinds only one is given.
+#[derive(Clone, Default, Debug)]
+pub struct Targets {
+    /// Process ids.
+    pub pids: Vec<u32>,
+    /// Command names.
+    pub comms: Vec<Pattern>,
+    /// How container ids begin.
+    pub containers: Vec<String>,
+}
+
+impl Targets {
+    /// Whether everything is sampled.
+    #[must_use]
+    pub fn is_all(&self) -> bool {
+        self.pids.is_empty() && self.comms.is_empty() && self.containers.is_empty()
+    }
+}
+
+/// A glob for command names.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Pattern {
+    /// As it was typed.
+    pub text: String,
+    /// What it matches.
+    pub glob: Glob,
+}
+
+impl Pattern {
+    /// Reads a pattern.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        let glob = Glob::parse(text)?;
+        let text = text.to_owned();
+        Ok(Self { text, glob })
+    }
+
+    /// The only name that matches, if there is only one.
+    #[must_use]
+    pub fn literal(&self) -> Option<&str> {
+        let text = self.text.as_str();
+        (!text.contains(['*', '?', '\\'])).then_some(text)
+    }
+}
+
+impl ProfileArgs {
+    /// Adds settings, reads the earlier profile, and checks what can be checked.
+    ///
+    /// # Errors
+    /// Mistakes in the settings; a process that is not there; a file that is no
+    /// profile; a format that cannot show what is asked for.
+    pub fn resolve(self, env: &[(String, String)]) -> Result<Profile, Failure> {
+        let config = Config::load(self.config.as_deref(), &[], env)
+            .map_err(|mistakes| config::failure(&mistakes))?;
+        for pid in &self.pid {
+            if !Path::new("/proc").join(pid.to_string()).exists() {
+                return Err(Failure::usage(format!("there is no process {pid}"))
+                    .with_fix("give the id of a running process to --pid, as ps shows it"));
+            }
+        }
+        let hex = |id: &String| !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if let Some(id) = self.container.iter().find(|id| !hex(id)) {
+            return Err(
+                Failure::usage(format!("'{id}' is not the id of a container"))
+                    .with_fix("give the hexadecimal id, or how it begins, as docker ps shows it"),
+            );
+        }
+        showable(
+            self.output,
+            self.write.as_deref(),
+            io::stdout().is_terminal(),
+        )?;
+        let old = self.diff.as_deref().map(|path| {
+            comparable(self.output)?;
+            older(path, self.by)
+        });
+        let old = old.transpose()?;
+        Ok(Profile {
+            config,
+            targets: Targets {
+                pids: self.pid,
+                comms: self.comm,
+                containers: self
+                    .container
+                    .iter()
+                    .map(|id| id.to_ascii_lowercase())
+                    .collect(),
+            },
+            frequency: self.frequency,
+            duration: self
+                .duration
+                .or_else(|| self.command.is_empty().then_some(DURATION)),
+            format: self.output,
+            write: self.write,
+            by: self.by,
+            old,
+            command: self.command,
+        })
+    }
+}
+
+fn frequency(text: &str) -> Result<u32, String> {
+    let (min, .., max) = FREQUENCY;
+    let hz = text.parse().ok();
+    hz.filter(|hz| (min..=max).contains(hz))
+        .ok_or_else(|| format!("it goes from {min} to {max} a second"))
+}
+
+/// Bytes that are for programs do not belong on a terminal.
+fn showable(format: Format, file: Option<&Path>, terminal: bool) -> Result<(), Failure> {
+    if format.is_text() || file.is_some() || !terminal {
+        return Ok(());
+    }
+    let suffix = format.suffix();
+    Err(Failure::usage("this format is not for terminals")
+        .with_fix(format!("name a file: -w profile.{suffix}")))
+}
+
+fn comparable(format: Format) -> Result<(), Failure> {
+    let fix = match format {
+        Format::Pprof => {
+            "save both profiles and let pprof compare: go tool pprof -diff_base OLD NEW"
+        }
+        Format::Firefox => "use -o svg for a picture of what changed",
+        _ => return Ok(()),
+    };
+    Err(Failure::usage("this format cannot show a comparison").with_fix(fix))
+}
+
+fn older(path: &Path, by: Option<By>) -> Result<Collapsed, Failure> {
+    read::file(path, by).map_err(|error| {
+        Failure::usage(format!("{}: {error}", path.display()))
+            .with_fix("compare with a file that -o folded, -o json or -o pprof wrote")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn formats_for_programs_need_a_file_on_a_terminal() {
+        let file = Some(Path::new("x"));
+        for format in [Format::Svg, Format::Pprof, Format::Firefox] {
+            assert!(showable(format, None, true).is_err());
+            assert!(showable(format, file, true).is_ok());
+            assert!(showable(format, None, false).is_ok());
+        }
+        assert!(showable(Format::Folded, None, true).is_ok());
+    }
+
+    #[test]
+    fn what_cannot_be_compared_says_what_can() {
+        let failure = comparable(Format::Pprof).unwrap_err();
+        assert!(failure.to_string().contains("-diff_base"), "{failure}");
+        let failure = older(Path::new("/nonexistent"), None).unwrap_err();
+        assert!(failure.to_string().contains("-o folded"), "{failure}");
+    }
+}

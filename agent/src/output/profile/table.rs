@@ -1,0 +1,193 @@
+//! The functions with the most CPU time, for people.
+
+use super::By;
+use super::diff::Compared;
+use super::frames;
+use crate::output::screen::{Colour, Screen};
+use crate::profile::model::{Kind, Profile};
+use crate::text::cell::Cell;
+use crate::text::duration::ShortDuration;
+use rustc_hash::{FxHashMap, FxHashSet};
+use std::io::{self, Write};
+
+/// Rows of a table.
+const ROWS: usize = 30;
+/// Columns of what is not the name.
+const NUMBERS: usize = 26;
+/// Columns of the file a function is in.
+const MODULE: usize = 24;
+
+/// Samples of something.
+#[derive(Clone, Copy, Default)]
+struct Count {
+    own: u64,
+    total: u64,
+}
+
+/// Writes groups, if asked for, and functions.
+///
+/// # Errors
+/// Those of the writer.
+pub fn write(
+    out: &mut impl Write,
+    profile: &Profile,
+    by: Option<By>,
+    screen: &Screen,
+) -> io::Result<()> {
+    let all = profile.count();
+    if all == 0 {
+        return writeln!(out, "no samples: nothing ran on a CPU");
+    }
+    if let Some(by) = by {
+        groups(out, profile, by, screen)?;
+        writeln!(out)?;
+    }
+    let functions = functions(profile);
+    let name = width(screen);
+    let (bold, dim, plain) = paints(screen);
+    writeln!(
+        out,
+        "{bold}{:>7} {:>7} {:>7}  {} IN{plain}",
+        "SELF",
+        "TOTAL",
+        "CPU",
+        Cell::left("FUNCTION", name),
+    )?;
+    for (function, count) in functions.iter().take(ROWS) {
+        let cpu = count.own.saturating_mul(profile.period_ns);
+        writeln!(
+            out,
+            "{:>6.2}% {:>6.2}% {:>7}  {} {dim}{}{plain}",
+            percent(count.own, all),
+            percent(count.total, all),
+            ShortDuration(cpu).to_string(),
+            Cell::middle(&function.0, name),
+            Cell::left(function.1, MODULE).unpadded(),
+        )?;
+    }
+    more(out, functions.len(), "functions", screen)
+}
+
+/// Writes what changed between two profiles.
+///
+/// # Errors
+/// Those of the writer.
+pub fn write_diff(out: &mut impl Write, compared: &Compared, screen: &Screen) -> io::Result<()> {
+    let changes = compared.changes();
+    let (bold, _, plain) = paints(screen);
+    writeln!(
+        out,
+        "shares of the CPU time; {} samples before, {} now",
+        compared.old().unwrap_or(0),
+        compared.new_total()
+    )?;
+    writeln!(
+        out,
+        "{bold}{:>8} {:>7} {:>7} {:>7}  FUNCTION{plain}",
+        "CHANGE", "BEFORE", "NOW", "TOTAL"
+    )?;
+    for change in changes.iter().take(ROWS) {
+        let [before, now] = change.own.map(|share| 100.0 * share);
+        let colour = match now - before {
+            delta if delta >= 0.1 => screen.paint(Colour::Red),
+            delta if delta <= -0.1 => screen.paint(Colour::Green),
+            _ => "",
+        };
+        writeln!(
+            out,
+            "{colour}{:>+7.2}%{plain} {before:>6.2}% {now:>6.2}% {:>+6.2}%  {}",
+            now - before,
+            100.0 * (change.total[1] - change.total[0]),
+            Cell::middle(&change.name.text, width(screen) + MODULE).unpadded(),
+        )?;
+    }
+    more(out, changes.len(), "functions", screen)
+}
+
+fn groups(out: &mut impl Write, profile: &Profile, by: By, screen: &Screen) -> io::Result<()> {
+    let mut counts: FxHashMap<String, u64> = FxHashMap::default();
+    for sample in &profile.samples {
+        *counts
+            .entry(frames::group(profile, sample, by))
+            .or_default() += sample.count;
+    }
+    let mut groups: Vec<_> = counts.into_iter().collect();
+    groups.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    let (bold, _, plain) = paints(screen);
+    let all = profile.count();
+    writeln!(
+        out,
+        "{bold}{:>7} {:>7} {:>7}  {}{plain}",
+        "SHARE",
+        "SAMPLES",
+        "CPU",
+        by.name().to_uppercase()
+    )?;
+    for (group, count) in groups.iter().take(ROWS) {
+        let cpu = ShortDuration(count.saturating_mul(profile.period_ns));
+        writeln!(
+            out,
+            "{:>6.2}% {count:>7} {:>7}  {}",
+            percent(*count, all),
+            cpu.to_string(),
+            Cell::middle(group, width(screen) + MODULE).unpadded(),
+        )?;
+    }
+    more(out, groups.len(), "groups", screen)
+}
+
+/// Functions with the file they are in, most own samples first.
+fn functions(profile: &Profile) -> Vec<((String, &str), Count)> {
+    let mut counts: FxHashMap<(String, &str), Count> = FxHashMap::default();
+    let mut seen = FxHashSet::default();
+    for sample in &profile.samples {
+        seen.clear();
+        let mut leaf = None;
+        for frame in frames::of_sample(profile, sample) {
+            let module = match frame.location.kind {
+                Kind::Kernel => "[kernel]",
+                Kind::Jit => "[jit]",
+                _ => frame.module(profile),
+            };
+            let key = (frame.name(profile).into_owned(), module);
+            // Recursion does not count twice.
+            if seen.insert(key.clone()) {
+                counts.entry(key.clone()).or_default().total += sample.count;
+            }
+            leaf = Some(key);
+        }
+        if let Some(leaf) = leaf {
+            counts.entry(leaf).or_default().own += sample.count;
+        }
+    }
+    let mut functions: Vec<_> = counts.into_iter().collect();
+    functions.sort_by(|(a, x), (b, y)| (y.own, y.total, a).cmp(&(x.own, x.total, b)));
+    functions
+}
+
+fn more(out: &mut impl Write, len: usize, what: &str, screen: &Screen) -> io::Result<()> {
+    let (_, dim, plain) = paints(screen);
+    match len.checked_sub(ROWS) {
+        None | Some(0) => Ok(()),
+        Some(rest) => writeln!(out, "{dim}… and {rest} more {what}{plain}"),
+    }
+}
+
+/// Columns of names.
+fn width(screen: &Screen) -> usize {
+    let columns = screen.columns().unwrap_or(120);
+    columns.saturating_sub(NUMBERS + MODULE + 1).max(16)
+}
+
+fn paints(screen: &Screen) -> (&'static str, &'static str, &'static str) {
+    (
+        screen.paint(Colour::Bold),
+        screen.paint(Colour::Dim),
+        screen.plain(),
+    )
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a share for people")]
+fn percent(part: u64, all: u64) -> f64 {
+    100.0 * part as f64 / all.max(1) as f64
+}

@@ -1,0 +1,21 @@
+//! Unwind rows: what a binary says about its stack frames, made small enough for the
+//! kernel to search.
+//!
+//! ```text
+//! .eh_frame, .debug_frame ─ cfi ─┐
+//! .gopclntab ─────────────── go ─┴ rows (sorted) ─ table ─ blocks ─ kernel
+//! ```
+
+pub mod cfi;
+mod go;
+mod prepare;
+mod rows;
+mod rules;
+mod table;
+pub mod worker;
+
+pub(crate) use prepare::gopclntab;
+pub use prepare::{Prepared, prepare};
+pub use rows::{Row, Rows};
+pub use rules::Rules;
+pub use table::table;

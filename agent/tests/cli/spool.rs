@@ -1,0 +1,102 @@
+//! `remora spool`, on a spool that an agent has left behind.
+
+use super::remora;
+use bytes::Bytes;
+use remora::export::batch::{Batch, Signal};
+use remora::queue::spool::disk::OsDisk;
+use remora::queue::spool::{Limits, Spool};
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Output;
+
+/// Leaves two batches of 3 and 4 spans in a spool.
+fn leave(dir: &Path) {
+    let disk = Box::new(OsDisk::open(dir).unwrap());
+    let mut spool = Spool::open(disk, Limits::new(16 << 20, true), 0).unwrap();
+    for items in [3, 4] {
+        let body = Bytes::from(vec![7; 100]);
+        let signal = Signal::Traces;
+        let batch = Batch {
+            signal,
+            items,
+            body,
+        };
+        spool.append(&batch, false).unwrap();
+    }
+    spool.sync().unwrap();
+}
+
+fn spool(action: &str, dir: &Path, url: &str) -> Output {
+    let mut command = remora();
+    command.args(["spool", action, "--dir"]).arg(dir);
+    command.env("OTEL_EXPORTER_OTLP_ENDPOINT", url);
+    command.output().unwrap()
+}
+
+/// Answers `count` requests with `status`. Returns where.
+fn gateway(count: usize, status: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for _ in 0..count {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut head = Vec::new();
+            let mut byte = [0];
+            while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap() == 1 {
+                head.push(byte[0]);
+            }
+            let head = String::from_utf8(head).unwrap().to_lowercase();
+            let (_, length) = head.split_once("content-length: ").unwrap();
+            let length: usize = length.lines().next().unwrap().parse().unwrap();
+            stream.read_exact(&mut vec![0; length]).unwrap();
+            let answer =
+                format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+            stream.write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    url
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn what_is_there_is_shown_and_sent() {
+    let dir = tempfile::tempdir().unwrap();
+    leave(dir.path());
+    let status = text(&spool("status", dir.path(), "").stdout);
+    assert!(status.contains("7 spans in 2 batches"), "{status}");
+    let verified = spool("verify", dir.path(), "");
+    assert_eq!(verified.status.code(), Some(0));
+    assert_eq!(
+        text(&verified.stdout),
+        "7 spans in 2 batches: all can be read\n"
+    );
+    let inspected = text(&spool("inspect", dir.path(), "").stdout);
+    assert_eq!(inspected.lines().count(), 2, "{inspected}");
+
+    let drained = spool("drain", dir.path(), &gateway(2, "200 OK"));
+    assert_eq!(drained.status.code(), Some(0), "{drained:?}");
+    let said = text(&drained.stderr);
+    assert!(
+        said.contains("7 reported = 7 delivered + 0 dropped"),
+        "{said}"
+    );
+    let status = text(&spool("status", dir.path(), "").stdout);
+    assert!(status.contains("0 spans in 0 batches"), "{status}");
+}
+
+#[test]
+fn what_a_gateway_refuses_is_no_success() {
+    let dir = tempfile::tempdir().unwrap();
+    leave(dir.path());
+    let drained = spool("drain", dir.path(), &gateway(2, "400 Bad Request"));
+    assert_eq!(drained.status.code(), Some(1), "{drained:?}");
+    let said = text(&drained.stderr);
+    assert!(
+        said.contains("7 reported = 0 delivered + 7 dropped"),
+        "{said}"
+    );
+}
