@@ -122,6 +122,100 @@ impl FrameHead {
 /// Bytes of a header block that [`sender`] looks at.
 pub const BLOCK_START: usize = 8;
 
+/// What is known of a header block's sender after some of its bytes.
+mod known {
+    /// No field yet.
+    pub(super) const NOTHING: u8 = 0;
+    /// One field from the dynamic table.
+    pub(super) const ONE: u8 = 1;
+    /// More of them.
+    pub(super) const MORE: u8 = 2;
+    /// One of them, then a regular field.
+    pub(super) const ONE_ONLY: u8 = 3;
+    /// A client sent it.
+    pub(super) const REQUEST: u8 = 4;
+    /// A server sent it.
+    pub(super) const RESPONSE: u8 = 5;
+    /// It cannot be said.
+    pub(super) const NEITHER: u8 = 6;
+    /// Added to the first three while an integer of several bytes goes on.
+    pub(super) const WITHIN: u8 = 8;
+    /// Added to them where the length of a name is to come,
+    pub(super) const NAME: u8 = 12;
+    /// its first letter, if it has the length of `:path` or `:authority`,
+    pub(super) const PATH: u8 = 16;
+    /// its first, second, or third letter, if it has that of `:method`, `:scheme`, `:status`.
+    pub(super) const SEVEN: u8 = 20;
+    /// See [`SEVEN`].
+    pub(super) const SECOND: u8 = 24;
+    /// See [`SEVEN`].
+    pub(super) const THIRD: u8 = 28;
+}
+
+/// The next of [`known`] by the last one and a byte. A table, because the verifier would
+/// follow every branch through all that comes behind it.
+static NEXT: [[u8; 256]; 32] = {
+    let mut next = [[known::NEITHER; 256]; 32];
+    let mut state = 0;
+    while state < 32 {
+        let mut byte = 0;
+        while byte < 256 {
+            next[state as usize][byte as usize] = after(state, byte as u8);
+            byte += 1;
+        }
+        state += 1;
+    }
+    next
+};
+
+const fn after(state: u8, byte: u8) -> u8 {
+    use known::{
+        MORE, NAME, NEITHER, NOTHING, ONE, ONE_ONLY, PATH, REQUEST, RESPONSE, SECOND, SEVEN, THIRD,
+        WITHIN,
+    };
+    let base = state & 3;
+    // What a regular field means.
+    let regular = if base == ONE { ONE_ONLY } else { NEITHER };
+    match (state - base, byte) {
+        (0, _) if base <= MORE => field(base, byte, regular),
+        // The last byte of an integer has the highest bit clear (RFC 7541, section 5.1).
+        (WITHIN, 0..=0x7f) => base,
+        (NAME, 5 | 10) => PATH + base,
+        (NAME, 7) => SEVEN + base,
+        (PATH, b':') | (SECOND, b'm') | (THIRD, b'c') => REQUEST,
+        (SEVEN, b':') => SECOND + base,
+        (SECOND, b's') => THIRD + base,
+        (THIRD, b't') if base == NOTHING => RESPONSE,
+        (NAME | PATH | SEVEN, _) => regular,
+        (SECOND | THIRD, _) => NEITHER,
+        _ => state,
+    }
+}
+
+/// As [`after`], where a field begins.
+const fn field(state: u8, byte: u8, regular: u8) -> u8 {
+    use known::{MORE, NAME, NEITHER, NOTHING, ONE, REQUEST, RESPONSE, WITHIN};
+    let more = if state == NOTHING { ONE } else { MORE };
+    match byte {
+        // Pseudo-headers of requests in the static table, and literals with their names.
+        0x81..=0x87 | 0x41..=0x47 | 0x01..=0x07 | 0x11..=0x17 => REQUEST,
+        // `:status`.
+        0x88..=0x8e | 0x48..=0x4e | 0x08..=0x0e | 0x18..=0x1e if state == NOTHING => RESPONSE,
+        // Literals with a name of their own: gRPC's core sends pseudo-headers like this to
+        // peers without a table.
+        0x40 | 0x00 | 0x10 => NAME + state,
+        // Changes of the table's size come before all fields (section 4.2).
+        0x20..=0x3e if state == NOTHING => NOTHING,
+        0x3f if state == NOTHING => NOTHING + WITHIN,
+        // Entries of the dynamic table.
+        0xbe..=0xfe => more,
+        0xff => more + WITHIN,
+        // No field, or one that cannot be there.
+        0x80 | 0x88..=0x8e | 0x48..=0x4e | 0x08..=0x0e | 0x18..=0x1e | 0x20..=0x3f => NEITHER,
+        _ => regular,
+    }
+}
+
 /// Whether a client sent the header block that begins with the low `len` bytes of `start`,
 /// if that can be said. `ends` if the block ends its side of the stream.
 ///
@@ -133,42 +227,24 @@ pub const BLOCK_START: usize = 8;
 #[inline(always)]
 pub const fn sender(start: u64, len: u32, ends: bool) -> Option<bool> {
     let mut rest = start;
+    if len < BLOCK_START as u32 {
+        // What is not there is like the index 0, which there is not.
+        let there = (1 << (len * 8)) - 1;
+        rest = rest & there | 0x8080_8080_8080_8080 & !there;
+    }
+    let mut state = known::NOTHING;
     let mut at = 0;
-    let mut passed = 0;
-    let mut within = false;
-    while at < BLOCK_START as u32 && at < len {
-        let byte = rest as u8;
+    while at < BLOCK_START {
+        state = NEXT[(state & 31) as usize][(rest & 0xff) as usize];
         rest >>= 8;
         at += 1;
-        if within {
-            // An integer of several bytes (RFC 7541, section 5.1).
-            within = byte & 0x80 != 0;
-            continue;
-        }
-        if byte & 0xe0 == 0x20 {
-            // Changes of the table's size come before all fields (section 4.2).
-            if passed != 0 {
-                return None;
-            }
-            within = byte & 0x1f == 0x1f;
-            continue;
-        }
-        match byte {
-            0x81..=0x87 | 0x41..=0x47 | 0x01..=0x07 | 0x11..=0x17 => return Some(true),
-            0x88..=0x8e | 0x48..=0x4e | 0x08..=0x0e | 0x18..=0x1e => {
-                return if passed == 0 { Some(false) } else { None };
-            }
-            0x80 => return None,
-            // An entry of the dynamic table.
-            0xbe.. => {
-                passed += 1;
-                within = byte == 0xff;
-            }
-            // A regular field, so the one before was the only pseudo-header.
-            _ => return if passed == 1 && !ends { Some(false) } else { None },
-        }
     }
-    None
+    match state {
+        known::REQUEST => Some(true),
+        known::RESPONSE => Some(false),
+        known::ONE_ONLY if !ends => Some(false),
+        _ => None,
+    }
 }
 
 /// One direction of an HTTP/2 connection. All zero is a valid start.
@@ -281,7 +357,27 @@ mod tests {
         assert_eq!(of(&[0xbe, 0x5f, 0x1d], false), Some(false));
         // Trailers: `grpc-status` from there, then a new name.
         assert_eq!(of(&[0xbe, 0x40, 0x05], true), None);
-        for undecided in [&[0xbe][..], &[0xbe, 0xbf, 0x5f], &[0x80], &[0x5f], &[0xbe, 0x88], &[]] {
+        assert_eq!(of(b"\xbe\x40\x0cgrpc-", true), None);
+        assert_eq!(of(b"\xbe\x40\x0cgrpc-", false), Some(false));
+        // Pseudo-headers with names of their own.
+        assert_eq!(of(b"\x40\x05:path", false), Some(true));
+        assert_eq!(of(b"\x20\x3f\xe1\x1f\x00\x0a:", false), Some(true));
+        assert_eq!(of(b"\x10\x07:scheme", false), Some(true));
+        assert_eq!(of(b"\xbe\x10\x07:method", false), Some(true));
+        assert_eq!(of(b"\x40\x07:status", false), Some(false));
+        for undecided in [
+            &[0xbe][..],
+            &[0xbe, 0xbf, 0x5f],
+            &[0x80],
+            &[0x5f],
+            &[0xbe, 0x88],
+            &[],
+            b"\x40",
+            b"\x40\x07:s",
+            b"\xbe\x40\x07:status",
+            b"\x40\x07server",
+            b"\x40\x05range",
+        ] {
             assert_eq!(of(undecided, false), None, "{undecided:x?}");
         }
     }

@@ -311,7 +311,14 @@ pub mod close_reason {
     pub const SWITCHED: u8 = 5;
     /// The framing was lost and could not be found again.
     pub const FRAMING_LOST: u8 = 6;
+    /// The connection ended, and the record of it was lost. Made by the agent, when it
+    /// finds the connection gone.
+    pub const UNTOLD: u8 = 7;
 }
+
+/// Bytes that the kernel programs keep of a connection. The first eight are [`Conn::conn`].
+pub const CONN_STATE_BYTES: usize =
+    80 + 2 * size_of::<crate::http1::Stream>() + 2 * size_of::<crate::http2::Direction>();
 
 /// The end of a connection as far as HTTP goes. Requests with an index in
 /// `response_index..request_index` were in flight; so was the request of that last
@@ -325,9 +332,12 @@ pub struct Close {
     pub conn: u64,
     /// Monotonic time, ns.
     pub time: u64,
-    /// Body bytes seen of the request that was under way, if any.
+    /// Body bytes seen of the request that was under way, if any. Of HTTP/2, where only the
+    /// agent knows what is under way: one more than [`Frames::sequence`] of the last record
+    /// of what the client sent.
     pub request_body: u64,
-    /// Body bytes seen of the response that was under way, if any.
+    /// Body bytes seen of the response that was under way, if any. Of HTTP/2 as above, of what
+    /// the server sent.
     pub response_body: u64,
     /// Monotonic time, ns, of the last response byte; 0 if no response was under way.
     pub response_last: u64,
@@ -349,6 +359,29 @@ pub struct Close {
     pub response_open: u8,
     /// Zero.
     pub reserved: u8,
+}
+
+impl Close {
+    /// The end of a connection of which no record came: see [`close_reason::UNTOLD`].
+    #[must_use]
+    pub const fn untold(conn: u64) -> Self {
+        Self {
+            header: Header::new(Kind::CLOSE, size_of::<Self>() as u32),
+            conn,
+            time: 0,
+            request_body: 0,
+            response_body: 0,
+            response_last: 0,
+            lost: 0,
+            request_index: 0,
+            response_index: 0,
+            errno: 0,
+            reason: close_reason::UNTOLD,
+            request_open: 0,
+            response_open: 0,
+            reserved: 0,
+        }
+    }
 }
 
 /// `Close::response_open`: the response ended with the connection, as it should.

@@ -107,7 +107,9 @@ fn first_sight(
     {
         // No reason to give up: most calls do not tell the sides apart. The next one may,
         // whichever direction it has.
-        other.looks = looks;
+        if looks != 0 {
+            other.looks = looks;
+        }
         other.direction = u32::MAX;
         if let Some(request) = frame {
             http2 = true;
@@ -229,6 +231,7 @@ fn frame_at(peek: &Peek) -> Option<Option<bool>> {
 }
 
 /// Whether a client sent the header block at `at`, with what comes before it in its frame.
+/// It may begin in the first buffer and go on in the next one: gRPC's core keeps names apart.
 #[inline(always)]
 fn block_at(peek: &Peek, at: u64, head: FrameHead) -> Option<bool> {
     let mut skip = 0;
@@ -238,33 +241,40 @@ fn block_at(peek: &Peek, at: u64, head: FrameHead) -> Option<bool> {
     if head.flags & flag::PRIORITY != 0 {
         skip += 5;
     }
-    let (base, there) = if at == peek.len {
-        (peek.next, peek.next_len)
+    let from = at + skip;
+    let len = (head.len as u64).saturating_sub(skip);
+    let first = least(len, peek.len.saturating_sub(from));
+    let start = word(peek.base + from, first)?;
+    let behind = (from + first).saturating_sub(peek.len);
+    let second = least(len - first, peek.next_len.saturating_sub(behind));
+    let rest = word(peek.next + behind, second)?;
+    // With eight bytes of the first buffer there are none of the second.
+    let start = start | rest << (8 * (first & 7));
+    let ends = head.flags & flag::END_STREAM != 0;
+    sender(start, (first + second) as u32, ends)
+}
+
+/// The smallest of two lengths and of what is looked at of a block.
+#[inline(always)]
+fn least(a: u64, b: u64) -> u64 {
+    let least = if a < b { a } else { b };
+    if least < BLOCK_START as u64 {
+        least
     } else {
-        (peek.base + at, peek.len - at)
-    };
-    let there = if there < head.len as u64 { there } else { head.len as u64 };
-    if there <= skip {
-        return None;
+        BLOCK_START as u64
     }
-    let mut len = there - skip;
-    if len > BLOCK_START as u64 {
-        len = BLOCK_START as u64;
-    }
-    let mut start = 0u64;
-    // SAFETY: at most the 8 bytes of `start`.
+}
+
+/// The `len` <= 8 bytes at an address, which is not looked at if there are none.
+#[inline(always)]
+fn word(address: u64, len: u64) -> Option<u64> {
+    let mut word = [0u64; 2];
+    // SAFETY: at most 15 of the 16 bytes.
     let read = unsafe {
-        let to = (&raw mut start).cast::<u8>();
-        if len == BLOCK_START as u64 {
-            read_user_bytes(to, BLOCK_START as u32, base + skip)
-        } else {
-            read_user_bytes(to, bounded(len, 7) as u32, base + skip)
-        }
+        let to = (&raw mut word).cast::<u8>();
+        read_user_bytes(to, bounded(len, 0xf) as u32, address)
     };
-    if !read {
-        return None;
-    }
-    sender(start, len as u32, head.flags & flag::END_STREAM != 0)
+    read.then_some(word[0])
 }
 
 /// Ends a connection: what is in flight is resolved, the entry is removed.
@@ -309,12 +319,18 @@ pub unsafe fn close(conn: *mut Conn, sk: u64, reason: u8, errno: u32, peer_finis
                 } else {
                     now
                 },
-                request_body: if request_open {
+                request_body: if streams {
+                    (*conn).frames[0].sequence as u64
+                } else if request_open {
                     (*conn).request.body
                 } else {
                     0
                 },
-                response_body,
+                response_body: if streams {
+                    (*conn).frames[1].sequence as u64
+                } else {
+                    response_body
+                },
                 response_last,
                 lost,
                 request_index: begun,

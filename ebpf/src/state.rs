@@ -2,7 +2,7 @@
 
 use remora_common::http1::{SLACK, Stream, WINDOW};
 use remora_common::http2::Direction;
-use remora_common::record::Message;
+use remora_common::record::{CONN_STATE_BYTES, Message};
 
 /// A connection that carries HTTP/1, keyed by the address of its socket.
 #[repr(C)]
@@ -47,6 +47,9 @@ pub struct Conn {
     /// Of an HTTP/2 connection: what the client sends, and what the server sends.
     pub frames: [Direction; 2],
 }
+
+const _: () = assert!(core::mem::offset_of!(Conn, id) == 0);
+const _: () = assert!(size_of::<Conn>() == CONN_STATE_BYTES);
 
 const _: () =
     assert!(core::mem::offset_of!(Task, piece_len) == core::mem::offset_of!(Task, piece) + 8);

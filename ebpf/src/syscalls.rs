@@ -222,7 +222,11 @@ fn peek_two(call: u8, args: &Args, limit: u64) -> Option<Peek> {
         {
             let left = limit - found.len;
             found.next = buffer[1].base;
-            found.next_len = if buffer[1].len < left { buffer[1].len } else { left };
+            found.next_len = if buffer[1].len < left {
+                buffer[1].len
+            } else {
+                left
+            };
         }
     }
     Some(found)

@@ -20,6 +20,8 @@ use crate::ledger::Ledger;
 use crate::preflight;
 use crate::recording::{self, Header, Recorder};
 use crate::span::ids::Seed;
+use remora_common::pod::Pod as _;
+use remora_common::record::Close;
 
 /// Longest wait for records; the kernel does not wake the agent for every one.
 pub(super) const STEP: Duration = Duration::from_millis(20);
@@ -130,6 +132,25 @@ impl<P: Processes> Live<P> {
         self.capture.missed()
     }
 
+    /// Ends connections whose end was in a record that was lost, as that record would have.
+    fn end_untold<S: Sink>(&mut self, sink: &mut S) -> Result<(), Failure> {
+        let streams: Vec<u64> = self.pipeline.with_streams().collect();
+        if streams.is_empty() {
+            return Ok(());
+        }
+        let followed = self.capture.followed().map_err(refused)?;
+        let gone = streams.into_iter().filter(|id| !followed.contains(id));
+        for close in gone.map(Close::untold) {
+            self.pipeline.record(close.as_bytes(), sink);
+            if let Some(recorder) = &mut self.recorder {
+                recorder
+                    .record(close.as_bytes(), None)
+                    .map_err(unwritable)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Detaches the programs, takes what is left, and closes the ledger.
     pub(super) fn finish<S: Sink>(mut self, sink: &mut S) -> Result<Ledger, Failure> {
         if let Some(missed) = self.missed().filter(|missed| *missed > 0) {
@@ -140,6 +161,7 @@ impl<P: Processes> Live<P> {
         self.capture.stop().map_err(refused)?;
         thread::sleep(HOOKS_END);
         while self.step(Duration::ZERO, sink)? > 0 {}
+        self.end_untold(sink)?;
         let counters = self.capture.counters().map_err(uncounted)?;
         self.pipeline.set_kernel_counters(counters);
         if let Some(recorder) = self.recorder {

@@ -14,7 +14,7 @@ pub(crate) use rules::processes_running;
 pub use rules::{Rule, Rules, Verdict};
 pub use verifier::verified_by_log;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::{Duration, Instant};
@@ -345,6 +345,15 @@ impl Capture {
                 .fold(0u64, |sum, value| sum.wrapping_add(*value));
         }
         Ok(sums)
+    }
+
+    /// Identities of the connections that are followed, to be read when the programs are
+    /// detached: while they change, the kernel may leave some out.
+    ///
+    /// # Errors
+    /// The map is missing in the object, or cannot be read.
+    pub fn followed(&self) -> Result<HashSet<u64>, CaptureError> {
+        maps::followed(&self.ebpf)
     }
 
     /// Events at which the kernel left the programs out because they were already running

@@ -18,7 +18,7 @@ pub const CLOSED: &str = "connection_closed";
 ///
 /// May complete the body sizes in `pending`.
 pub(super) fn resolve(pending: &mut Pending, close: &Close, last: bool) -> Option<End> {
-    if close.lost & 1 << (pending.index % 64) != 0 {
+    if close.lost & 1 << (pending.index % 64) != 0 || close.reason == close_reason::UNTOLD {
         return None;
     }
     let mut incomplete = Incomplete::NONE;

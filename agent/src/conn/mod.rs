@@ -119,6 +119,13 @@ impl<P: Processes> Pipeline<P> {
         None
     }
 
+    /// Connections with streams under way: if one of them has ended, the record of its end
+    /// was lost, and the kernel programs do not know of its streams.
+    pub fn with_streams(&self) -> impl Iterator<Item = u64> {
+        let streams = |conn: &&Conn| conn.session.as_ref().is_some_and(|of| !of.is_idle());
+        self.conns.iter().filter(streams).map(|conn| conn.info.id)
+    }
+
     /// Maps times with a newly measured offset from now on.
     pub fn set_clock(&mut self, clock: Offset) {
         self.emitter.clock = clock;

@@ -133,6 +133,11 @@ impl Table {
         Some(conn)
     }
 
+    /// All connections.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Conn> {
+        self.slots.iter().flatten()
+    }
+
     /// Takes a connection out.
     pub(super) fn remove(&mut self, id: u64) -> Option<Conn> {
         let slot = self.by_id.remove(&id)?;

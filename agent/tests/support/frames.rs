@@ -11,7 +11,7 @@
 
 use remora_common::pod::Pod;
 use remora_common::record::{
-    Conn, Frame, Frames, Header, Kind, conn_flags, family, frame_part, side,
+    Close, Conn, Frame, Frames, Header, Kind, conn_flags, family, frame_part, side,
 };
 
 pub const END_STREAM: u8 = 1;
@@ -218,6 +218,28 @@ impl Wire {
     /// A record for which the ring had no room.
     pub fn lost(&mut self, side: u8) {
         self.next[usize::from(side)] += 1;
+    }
+
+    /// The end of the connection, at this time.
+    pub fn close(&self, time: u64, reason: u8) -> Vec<u8> {
+        let [request_body, response_body] = self.next.map(u64::from);
+        let record = Close {
+            header: Header::new(Kind::CLOSE, size_of::<Close>() as u32),
+            conn: self.conn,
+            time,
+            request_body,
+            response_body,
+            response_last: 0,
+            lost: 0,
+            request_index: 0,
+            response_index: 0,
+            errno: 0,
+            reason,
+            request_open: 0,
+            response_open: 0,
+            reserved: 0,
+        };
+        record.as_bytes().to_vec()
     }
 
     pub fn record(&mut self, side: u8, time: u64, entries: &[Entry]) -> Vec<u8> {

@@ -1,5 +1,6 @@
 //! `bench-hooks`: what each kernel program costs, by the kernel's own count.
 
+use super::calls::{self, Amount, Calls};
 use super::load::{self, Load};
 use super::programs::{self, Usage};
 use super::subject::{Agent, Attached, Mode};
@@ -9,6 +10,7 @@ use aya::sys::{Stats, enable_stats};
 
 /// Requests and blocks of the loads that are counted rather than timed.
 const REDIS_REQUESTS: u64 = 200_000;
+const CALLS: u64 = 100_000;
 const DD_BLOCKS: u64 = 500_000;
 
 /// Arguments of `bench-hooks`.
@@ -31,6 +33,11 @@ struct Workload {
 const HTTP: Workload = Workload {
     name: "nginx, 200 B responses, keep-alive, saturated by wrk",
     unit: "transaction side",
+    units_per_request: 2,
+};
+const GRPC: Workload = Workload {
+    name: "nghttpd, unary gRPC calls one at a time on each connection, saturated by h2load",
+    unit: "call side",
     units_per_request: 2,
 };
 const REDIS: Workload = Workload {
@@ -69,12 +76,21 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     let _stats = enable_stats(Stats::RunTime).context("the kernel does not count run times")?;
     let nginx = load::nginx()?;
     let redis = load::redis()?;
+    let nghttpd = calls::nghttpd()?;
     let wrk = || load::wrk(&nginx, args.seconds);
     report(
         &HTTP,
         &[
             measure(Mode::Empty, &agent, &wrk)?,
             measure(Mode::Agent, &agent, &wrk)?,
+        ],
+    );
+    let call = || calls::h2load(&nghttpd, Calls::ALONE, Amount::Calls(CALLS));
+    report(
+        &GRPC,
+        &[
+            measure(Mode::Empty, &agent, &call)?,
+            measure(Mode::Agent, &agent, &call)?,
         ],
     );
     let ping = || load::redis_benchmark(&redis, REDIS_REQUESTS);
@@ -94,6 +110,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         ],
     );
     nginx.running.stop()?;
+    nghttpd.running.stop()?;
     redis.running.stop()?;
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! The traffic of the benches: real servers and load generators on the loopback.
 
+use super::calls::{self, Amount, Calls};
 use super::child::Running;
 use crate::process::{output, shown};
 use crate::workspace;
@@ -12,18 +13,19 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// Debian packages with the servers and load generators.
-pub(super) const PACKAGES: [&str; 6] = [
+pub(super) const PACKAGES: [&str; 7] = [
     "nginx-light",
     "wrk",
     "redis-server",
     "redis-tools",
+    "nghttp2",
     "util-linux",
     "coreutils",
 ];
 
 /// Cores: one for the server, one for its load.
-const SERVER_CORE: &str = "0";
-const LOAD_CORE: &str = "1";
+pub(super) const SERVER_CORE: &str = "0";
+pub(super) const LOAD_CORE: &str = "1";
 
 /// Concurrent connections of the load.
 const CONNECTIONS: &str = "32";
@@ -32,7 +34,8 @@ const CONNECTIONS: &str = "32";
 pub(super) struct Server {
     /// The process.
     pub(super) running: Running,
-    port: u16,
+    /// Where it listens.
+    pub(super) port: u16,
 }
 
 /// What a load generator did.
@@ -88,6 +91,41 @@ pub(super) fn redis() -> Result<Server> {
     })
 }
 
+/// What the load is of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub(super) enum Protocol {
+    /// Requests of wrk to nginx
+    Http1,
+    /// Unary calls of h2load to nghttpd, one at a time on each connection
+    Grpc,
+}
+
+impl Protocol {
+    /// What it is, in reports.
+    pub(super) fn describe(self) -> &'static str {
+        match self {
+            Self::Http1 => "nginx, 200 B responses, saturated by wrk",
+            Self::Grpc => "nghttpd, unary gRPC calls with 200 B answers, saturated by h2load",
+        }
+    }
+
+    /// Starts the server.
+    pub(super) fn serve(self) -> Result<Server> {
+        match self {
+            Self::Http1 => nginx(),
+            Self::Grpc => calls::nghttpd(),
+        }
+    }
+
+    /// Saturates the server for `seconds`.
+    pub(super) fn saturate(self, server: &Server, seconds: u32) -> Result<Load> {
+        match self {
+            Self::Http1 => wrk(server, seconds),
+            Self::Grpc => calls::h2load(server, Calls::ALONE, Amount::Seconds(seconds)),
+        }
+    }
+}
+
 /// Saturates nginx for `seconds`.
 pub(super) fn wrk(server: &Server, seconds: u32) -> Result<Load> {
     let url = format!("http://127.0.0.1:{}/bench", server.port);
@@ -137,7 +175,7 @@ pub(super) fn dd(blocks: u64) -> Result<Load> {
     })
 }
 
-fn pinned(core: &str, program: &str) -> Command {
+pub(super) fn pinned(core: &str, program: &str) -> Command {
     let mut command = Command::new("taskset");
     // Servers live in sbin, which the PATH of a user may lack.
     let sbin = PathBuf::from("/usr/sbin").join(program);
@@ -150,11 +188,11 @@ fn pinned(core: &str, program: &str) -> Command {
     command
 }
 
-fn free_port() -> Result<u16> {
+pub(super) fn free_port() -> Result<u16> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
-fn listening(mut server: Server) -> Result<Server> {
+pub(super) fn listening(mut server: Server) -> Result<Server> {
     let deadline = Instant::now() + Duration::from_secs(10);
     while TcpStream::connect(("127.0.0.1", server.port)).is_err() {
         server.running.check()?;

@@ -1,8 +1,11 @@
 //! `bench-loss`: whether `remora run` delivers every request at a high rate.
 
+use super::calls::{self, Amount, Calls};
+use super::load::{self, Load, Protocol};
 use super::pair::{self, Plan};
 use super::sink::Sink;
 use super::subject::{Agent, Attached, Mode};
+use crate::deps;
 use anyhow::{Context as _, Result, ensure};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,6 +16,9 @@ pub(crate) struct Args {
     /// Measure this agent instead of building one
     #[arg(long, value_name = "FILE")]
     agent: Option<PathBuf>,
+    /// What is asked
+    #[arg(long, value_enum, default_value = "http1")]
+    protocol: Protocol,
     /// Requests per second; both ends of each are traced
     #[arg(long, default_value_t = 50_000)]
     rate: u32,
@@ -22,7 +28,7 @@ pub(crate) struct Args {
     /// Connections at a time
     #[arg(long, default_value_t = 32)]
     connections: u32,
-    /// Requests pipelined in one call, at most 16
+    /// Requests pipelined in one call, at most 16; of gRPC, calls under way on a connection
     #[arg(long, default_value_t = 1)]
     depth: usize,
 }
@@ -34,30 +40,51 @@ pub(crate) struct Args {
 pub(crate) fn main(args: &Args) -> Result<()> {
     let sink = Sink::start()?;
     let agent = Agent::new(args.agent.clone(), "run")?.exporting_to(sink.address);
-    let server = pair::serve(Duration::ZERO)?;
-    let plan = Plan {
-        connections: args.connections,
-        depth: args.depth,
-        rate: f64::from(args.rate),
-        duration: Duration::from_secs(args.seconds.into()),
+    let ask: Box<dyn FnOnce() -> Result<Load>> = match args.protocol {
+        Protocol::Http1 => {
+            let server = pair::serve(Duration::ZERO)?;
+            let plan = Plan {
+                connections: args.connections,
+                depth: args.depth,
+                rate: f64::from(args.rate),
+                duration: Duration::from_secs(args.seconds.into()),
+            };
+            Box::new(move || {
+                let done = pair::ask(server, &plan)?;
+                Ok(Load {
+                    requests: done.requests,
+                    seconds: done.took.as_secs_f64(),
+                })
+            })
+        }
+        Protocol::Grpc => {
+            deps::apt(&load::PACKAGES)?;
+            let server = calls::nghttpd()?;
+            let calls = Calls {
+                connections: args.connections,
+                streams: u32::try_from(args.depth)?,
+            };
+            let count = u64::from(args.rate) * u64::from(args.seconds);
+            Box::new(move || {
+                let load = calls::h2load(&server, calls, Amount::Paced(count, args.rate))?;
+                server.running.stop()?;
+                Ok(load)
+            })
+        }
     };
     let mut attached = Attached::new(Mode::Agent, &agent)?;
     let mut running = attached.agent.take().context("no agent")?;
     let before = running.cpu_seconds()?;
-    let done = pair::ask(server, &plan)?;
+    let done = ask()?;
     running.check()?;
     let (cpu, rss) = (running.cpu_seconds()? - before, running.rss_peak()?);
     let said = running.stop_and_read()?;
     let accounts = Accounts::read(&said).with_context(|| format!("the agent said: {said}"))?;
 
-    let rate = done.requests as f64 / done.took.as_secs_f64();
+    let rate = done.requests as f64 / done.seconds;
     println!(
         "{} requests in {:.1} s, {rate:.0}/s of {}/s asked for; {} connections, {} a call",
-        done.requests,
-        done.took.as_secs_f64(),
-        args.rate,
-        args.connections,
-        args.depth
+        done.requests, done.seconds, args.rate, args.connections, args.depth
     );
     for line in said
         .lines()

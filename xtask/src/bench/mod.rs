@@ -1,6 +1,7 @@
 //! `bench-hooks`, `bench-throughput`, `bench-latency`: what tracing costs the traced, and
 //! `bench-loss`: whether it keeps up.
 
+mod calls;
 mod child;
 pub(crate) mod hooks;
 pub(crate) mod latency;

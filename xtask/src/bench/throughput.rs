@@ -3,7 +3,7 @@
 //! The machine's speed drifts, so modes take turns in short slices and are compared
 //! within a round only; the figure is the median of the rounds' ratios.
 
-use super::load::{self, Server};
+use super::load::{Protocol, Server};
 use super::subject::{Agent, Attached, Mode};
 use super::{Common, prepare};
 use anyhow::Result;
@@ -21,6 +21,9 @@ const MODES: [(&str, Mode); 4] = [
 pub(crate) struct Args {
     #[command(flatten)]
     common: Common,
+    /// What the load is of
+    #[arg(long, value_enum, default_value = "http1")]
+    protocol: Protocol,
     /// Rounds; every round runs every mode once
     #[arg(long, default_value_t = 11)]
     rounds: usize,
@@ -34,7 +37,7 @@ pub(crate) struct Args {
 struct Slice {
     /// Requests per second.
     rate: f64,
-    /// CPU time of nginx per request, µs.
+    /// CPU time of the server per request, µs.
     server_us: f64,
     /// CPU time of the agent per request, µs.
     agent_us: f64,
@@ -46,13 +49,13 @@ struct Slice {
 /// Not root, a program that cannot be installed or started, or an agent that ends.
 pub(crate) fn main(args: &Args) -> Result<()> {
     let agent = prepare(&args.common)?;
-    let nginx = load::nginx()?;
-    load::wrk(&nginx, 1)?;
+    let server = args.protocol.serve()?;
+    args.protocol.saturate(&server, 1)?;
     let mut rounds = Vec::new();
     for round in 0..args.rounds {
         let mut slices = [Slice::default(); MODES.len()];
         for index in slots(round, MODES.len()) {
-            slices[index] = slice(MODES[index].1, &agent, &nginx, args.seconds)?;
+            slices[index] = slice(MODES[index].1, &agent, &server, args)?;
         }
         let rates: Vec<String> = MODES
             .iter()
@@ -62,8 +65,8 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         eprintln!("round {}: {}", round + 1, rates.join(", "));
         rounds.push(slices);
     }
-    nginx.running.stop()?;
-    report(&rounds);
+    server.running.stop()?;
+    report(args.protocol, &rounds);
     Ok(())
 }
 
@@ -80,7 +83,7 @@ pub(super) fn slots(round: usize, modes: usize) -> impl Iterator<Item = usize> {
     })
 }
 
-fn slice(mode: Mode, agent: &Agent, nginx: &Server, seconds: u32) -> Result<Slice> {
+fn slice(mode: Mode, agent: &Agent, server: &Server, args: &Args) -> Result<Slice> {
     let mut attached = Attached::new(mode, agent)?;
     let agent_cpu = |attached: &Attached| -> Result<f64> {
         attached
@@ -88,9 +91,9 @@ fn slice(mode: Mode, agent: &Agent, nginx: &Server, seconds: u32) -> Result<Slic
             .as_ref()
             .map_or(Ok(0.0), |agent| agent.cpu_seconds())
     };
-    let before = (nginx.running.cpu_seconds()?, agent_cpu(&attached)?);
-    let load = load::wrk(nginx, seconds)?;
-    let after = (nginx.running.cpu_seconds()?, agent_cpu(&attached)?);
+    let before = (server.running.cpu_seconds()?, agent_cpu(&attached)?);
+    let load = args.protocol.saturate(server, args.seconds)?;
+    let after = (server.running.cpu_seconds()?, agent_cpu(&attached)?);
     if let Some(agent) = &mut attached.agent {
         agent.check()?;
     }
@@ -103,15 +106,16 @@ fn slice(mode: Mode, agent: &Agent, nginx: &Server, seconds: u32) -> Result<Slic
     })
 }
 
-fn report(rounds: &[[Slice; MODES.len()]]) {
+fn report(protocol: Protocol, rounds: &[[Slice; MODES.len()]]) {
     println!(
-        "saturated nginx, 200 B responses, both ends traced, {} rounds",
+        "{}, both ends traced, {} rounds",
+        protocol.describe(),
         rounds.len()
     );
     println!("median (min-max) of the ratios to `none` within a round, CPU in µs per request\n");
     println!(
         "{:<8} {:>20} {:>20} {:>9} {:>9}",
-        "mode", "throughput", "nginx CPU", "nginx", "agent"
+        "mode", "throughput", "server CPU", "server", "agent"
     );
     for (index, (name, _)) in MODES.iter().enumerate() {
         let over = |value: &dyn Fn(&Slice) -> f64| {

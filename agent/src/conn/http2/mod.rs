@@ -9,12 +9,13 @@
 //! those requests.
 
 mod build;
+mod ends;
 mod fields;
+mod opening;
 mod session;
 mod streams;
 
-use super::build::{Emitter, End};
-use super::close;
+use super::build::Emitter;
 use super::exchanges::{Pending, Progress};
 use super::processes;
 use super::table::Conn;
@@ -23,19 +24,16 @@ use crate::ingest::decode::Entries;
 use crate::ledger::Ledger;
 use crate::proto::hpack::{MAX_TABLE, Name};
 use crate::proto::http1::{Request, Target};
-use crate::proto::http2::{GoAway, HeaderBlock, NO_ERROR, Pushed, error_name, flag, kind};
-use build::{Ending, GOAWAY};
+use crate::proto::http2::{HeaderBlock, Pushed, flag, kind};
 use fields::Kept;
-use remora_common::record::{Close, Frame, Frames, close_reason, frame_part};
+use remora_common::record::{Frame, Frames, frame_part};
 use session::{REQUEST, RESPONSE};
-use streams::{Half, Reset, Streams};
+use streams::{Half, Streams};
 
 pub(super) use session::Session;
 
 /// Sessions kept for connections to come.
 const POOL: usize = 64;
-/// Streams looked at to find one to give up.
-const SEARCH: usize = 64;
 
 /// All HTTP/2 connections.
 #[derive(Debug)]
@@ -216,102 +214,6 @@ impl Http2 {
         self.settle(&mut session, conn, slot, lent);
         conn.session = Some(session);
         true
-    }
-
-    /// The connection ended.
-    pub(super) fn close<S: Sink + ?Sized>(
-        &mut self,
-        conn: &Conn,
-        mut session: Box<Session>,
-        close: &Close,
-        lent: &mut Lent<'_, S>,
-    ) {
-        self.end_block(&mut session, conn);
-        while let Some(slot) = self.streams.first(&session.list) {
-            let begun = session.begun;
-            let stream = self.streams.get_mut(slot);
-            if !stream.is_opened() {
-                self.drop_waiting(&mut session, slot, lent);
-                continue;
-            }
-            let missed = stream.gaps != session.gaps;
-            let mut ending = Ending {
-                end: End {
-                    last: stream.response.last,
-                    error: None,
-                    incomplete: Incomplete::NONE,
-                },
-                reset: None,
-                not_upgraded: false,
-            };
-            if close.reason == close_reason::FRAMING_LOST {
-                ending.end.incomplete.insert(Incomplete::FRAMING_LOST);
-            }
-            match (stream.switched, stream.response.progress) {
-                (Some((first, last)), _) if !begun => {
-                    ending.not_upgraded = true;
-                    ending.end.last = last;
-                    stream.response = Half {
-                        progress: Progress::Ended,
-                        first,
-                        last,
-                        ..Half::default()
-                    };
-                }
-                (_, Progress::Ended) => {}
-                // Curl leaves when it has what was announced, be there an empty frame behind
-                // it that ends the stream or not.
-                _ if stream.is_answered() => stream.response.progress = Progress::Ended,
-                // Its end may have been in a record that was lost.
-                _ if missed => {
-                    self.lose(&mut session, slot, lent);
-                    continue;
-                }
-                (_, progress) => {
-                    ending.end.error = match session.goaway {
-                        Some(GoAway { code, .. }) if code != NO_ERROR => Some(error_name(code)),
-                        _ => close::error(close),
-                    };
-                    if progress == Progress::Unseen {
-                        ending.end.last = close.time;
-                    }
-                }
-            }
-            self.finish(&mut session, conn, slot, ending, lent);
-        }
-        self.put_back(session);
-    }
-
-    /// A request whose header block never ended is known by what came of it.
-    fn end_block(&mut self, session: &mut Session, conn: &Conn) {
-        let keep = self.table_limit(session, REQUEST);
-        let direction = &mut session.directions[REQUEST];
-        let Some(block) = direction.assembler.end() else {
-            return;
-        };
-        if !block.opens || block.promise {
-            return;
-        }
-        let Some(slot) = self.streams.find(conn.info.id, block.stream) else {
-            return;
-        };
-        let decoder = &mut direction.decoder;
-        self.streams.with_fields(slot, |fields| {
-            // An error is where the block was cut.
-            let _ = decoder.decode(block.bytes, keep, |field| fields.request(field));
-        });
-    }
-
-    /// The connection is given up, because there is no room for it.
-    pub(super) fn give_up(&mut self, mut session: Box<Session>, ledger: &mut Ledger) {
-        while let Some(slot) = self.streams.first(&session.list) {
-            if self.streams.get(slot).is_opened() {
-                ledger.evicted += 1;
-                self.count(slot, ledger);
-            }
-            self.streams.remove(&mut session.list, slot);
-        }
-        self.put_back(session);
     }
 
     fn take_session(&mut self, conn: &mut Conn) -> Box<Session> {
@@ -511,258 +413,12 @@ impl Http2 {
         self.settle(session, call.conn, slot, lent);
     }
 
-    fn reset<S: Sink + ?Sized>(
-        &mut self,
-        session: &mut Session,
-        call: Call<'_>,
-        frame: &Frame,
-        payload: &[u8],
-        lent: &mut Lent<'_, S>,
-    ) {
-        let small = &mut session.directions[call.side].small;
-        small.push(frame.part & frame_part::FIRST != 0, payload);
-        if frame.part & frame_part::LAST == 0 {
-            return;
-        }
-        let Some(code) = small.reset_code() else {
-            return;
-        };
-        let id = frame.stream;
-        if call.side == RESPONSE && id % 2 == 1 && id > session.highest {
-            self.wait(session, call, id, lent);
-        }
-        if let Some(slot) = self.streams.find(call.conn.info.id, id) {
-            let time = call.record.last;
-            self.streams.get_mut(slot).reset = Some(Reset { code, time });
-            self.settle(session, call.conn, slot, lent);
-        }
-    }
-
-    fn goaway<S: Sink + ?Sized>(
-        &mut self,
-        session: &mut Session,
-        call: Call<'_>,
-        frame: &Frame,
-        payload: &[u8],
-        lent: &mut Lent<'_, S>,
-    ) {
-        let small = &mut session.directions[call.side].small;
-        small.push(frame.part & frame_part::FIRST != 0, payload);
-        // A client's speaks of pushed streams.
-        if frame.part & frame_part::LAST == 0 || call.side == REQUEST {
-            return;
-        }
-        let Some(goaway) = GoAway::parse(small.bytes()) else {
-            return;
-        };
-        session.goaway = Some(goaway);
-        let mut at = self.streams.first(&session.list);
-        while let Some(slot) = at {
-            at = self.streams.next(slot);
-            let stream = self.streams.get_mut(slot);
-            if stream.id > goaway.last {
-                stream.given_up = Some(call.record.last);
-                self.settle(session, call.conn, slot, lent);
-            }
-        }
-    }
-
-    /// The request of a stream begins.
-    fn open<S: Sink + ?Sized>(
-        &mut self,
-        session: &mut Session,
-        call: Call<'_>,
-        id: u32,
-        lent: &mut Lent<'_, S>,
-    ) {
-        session.highest = id;
-        let known = self.streams.find(call.conn.info.id, id);
-        session.waiting -= u32::from(known.is_some());
-        if session.waiting > 0 {
-            self.drop_passed(session, lent);
-        }
-        let slot = match known {
-            Some(slot) => slot,
-            None if self.make_room(session, lent) => {
-                let gaps = session.gaps;
-                self.streams
-                    .insert(&mut session.list, call.conn.info.id, id, gaps)
-            }
-            None => {
-                lent.ledger.evicted += 1;
-                lent.ledger.streams += 1;
-                return;
-            }
-        };
-        let Frames {
-            first, tgid, tid, ..
-        } = *call.record;
-        let tgid = if tgid == 0 { call.conn.tgid } else { tgid };
-        let given_up = session.goaway.is_some_and(|goaway| goaway.last < id);
-        let stream = self.streams.open(slot);
-        (stream.request.first, stream.tid) = (first, tid);
-        stream.process = Some(lent.processes.get(tgid));
-        if given_up {
-            stream.given_up = Some(call.record.last);
-        }
-    }
-
-    /// A response is told of before its request: it waits for that.
-    fn wait<S: Sink + ?Sized>(
-        &mut self,
-        session: &mut Session,
-        call: Call<'_>,
-        id: u32,
-        lent: &Lent<'_, S>,
-    ) {
-        let conn = call.conn.info.id;
-        if self.streams.find(conn, id).is_none() && self.has_room(session, lent.max) {
-            let gaps = session.gaps;
-            self.streams.insert(&mut session.list, conn, id, gaps);
-            session.waiting += 1;
-        }
-    }
-
-    /// Responses that wait for requests of streams below the highest wait in vain: those
-    /// began before the agent came, or in a record that was lost (RFC 9113, section 5.1.1).
-    fn drop_passed<S: Sink + ?Sized>(&mut self, session: &mut Session, lent: &mut Lent<'_, S>) {
-        let mut at = self.streams.first(&session.list);
-        while let Some(slot) = at {
-            at = self.streams.next(slot);
-            let stream = self.streams.get(slot);
-            if !stream.is_opened() && stream.id < session.highest {
-                self.drop_waiting(session, slot, lent);
-            }
-        }
-    }
-
-    fn drop_waiting<S: ?Sized>(
-        &mut self,
-        session: &mut Session,
-        slot: u32,
-        lent: &mut Lent<'_, S>,
-    ) {
-        // If a record was lost, the kernel programs have counted its streams as such.
-        lent.ledger.orphaned_streams += u64::from(session.gaps[REQUEST] == 0);
-        session.waiting -= 1;
-        self.streams.remove(&mut session.list, slot);
-    }
-
-    /// Whether one more stream may begin on a connection. None may take all the room.
-    fn has_room(&self, session: &Session, max: usize) -> bool {
-        self.streams.has_room(max) && session.list.len() <= max / 4
-    }
-
-    /// Gives up a stream whose end was probably lost, if there is no room without that.
-    fn make_room<S: ?Sized>(&mut self, session: &mut Session, lent: &mut Lent<'_, S>) -> bool {
-        if self.has_room(session, lent.max) {
-            return true;
-        }
-        let first = self.streams.first(&session.list);
-        let oldest = std::iter::successors(first, |&slot| self.streams.next(slot)).take(SEARCH);
-        let doubtful = oldest.into_iter().find(|&slot| {
-            let stream = self.streams.get(slot);
-            stream.is_opened() && stream.gaps != session.gaps
-        });
-        if let Some(slot) = doubtful {
-            self.lose(session, slot, lent);
-        }
-        self.has_room(session, lent.max)
-    }
-
     /// What the table of a direction may hold. When memory is short it does not grow.
     fn table_limit(&self, session: &Session, side: usize) -> usize {
         if self.table_bytes <= self.max_table_bytes {
             MAX_TABLE
         } else {
             session.directions[side].decoder.memory() / 2
-        }
-    }
-
-    /// Ends a stream if it is over.
-    fn settle<S: Sink + ?Sized>(
-        &mut self,
-        session: &mut Session,
-        conn: &Conn,
-        slot: u32,
-        lent: &mut Lent<'_, S>,
-    ) {
-        let stream = self.streams.get(slot);
-        // A reset or a GOAWAY must not hide the header block that is on its way.
-        if !stream.is_opened() || !stream.headed {
-            return;
-        }
-        let mut ending = Ending {
-            end: End {
-                last: stream.response.last,
-                error: None,
-                incomplete: Incomplete::NONE,
-            },
-            reset: None,
-            not_upgraded: false,
-        };
-        if stream.response.is_ended() {
-            let over = stream.request.is_ended()
-                || stream.reset.is_some()
-                || stream.given_up.is_some()
-                || stream.gaps[REQUEST] != session.gaps[REQUEST];
-            if !over {
-                return;
-            }
-        } else if let Some(Reset { code, time }) = stream.reset {
-            (ending.reset, ending.end.last) = (Some(code), time);
-        } else if let Some(time) = stream.given_up {
-            let code = session.goaway.map_or(NO_ERROR, |goaway| goaway.code);
-            let named = Some(error_name(code)).filter(|_| code != NO_ERROR);
-            (ending.end.error, ending.end.last) = (named.or(Some(GOAWAY)), time);
-        } else {
-            return;
-        }
-        self.finish(session, conn, slot, ending, lent);
-    }
-
-    /// Shows a stream that is over.
-    fn finish<S: Sink + ?Sized>(
-        &mut self,
-        session: &mut Session,
-        conn: &Conn,
-        slot: u32,
-        mut ending: Ending,
-        lent: &mut Lent<'_, S>,
-    ) {
-        self.count(slot, lent.ledger);
-        let stream = self.streams.get_mut(slot);
-        let incomplete = &mut ending.end.incomplete;
-        if !stream.request.is_ended() {
-            incomplete.insert(Incomplete::REQUEST_INCOMPLETE);
-        }
-        if stream.gaps != session.gaps {
-            incomplete.insert(Incomplete::FRAMING_LOST);
-        }
-        stream.fields.truncated |= !stream.headed;
-        match stream.response.progress {
-            Progress::Unseen => incomplete.insert(Incomplete::RESPONSE_NOT_SEEN),
-            Progress::Begun => incomplete.insert(Incomplete::RESPONSE_INCOMPLETE),
-            Progress::Ended => {}
-        }
-        lent.emitter
-            .emit_stream(stream, conn, lent.processes, ending, lent.sink);
-        self.streams.remove(&mut session.list, slot);
-    }
-
-    /// Gives up a stream whose end was in a record that was lost.
-    fn lose<S: ?Sized>(&mut self, session: &mut Session, slot: u32, lent: &mut Lent<'_, S>) {
-        self.count(slot, lent.ledger);
-        lent.ledger.ring_full += 1;
-        self.streams.remove(&mut session.list, slot);
-    }
-
-    /// Counts a stream as resolved, unless the kernel programs have.
-    fn count(&mut self, slot: u32, ledger: &mut Ledger) {
-        if self.streams.get(slot).switched.is_some() {
-            self.upgraded -= 1;
-        } else {
-            ledger.streams += 1;
         }
     }
 }

@@ -72,6 +72,11 @@ impl Session {
         }
     }
 
+    /// Whether no stream is under way.
+    pub(in crate::conn) fn is_idle(&self) -> bool {
+        self.list.len() == 0
+    }
+
     /// Memory held for header blocks and tables, bytes.
     pub(super) fn memory(&self) -> usize {
         let of = |direction: &Direction| direction.decoder.memory() + direction.assembler.memory();

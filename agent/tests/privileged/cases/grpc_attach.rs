@@ -97,14 +97,12 @@ fn check(server: Peer, client: Peer) {
 }
 
 #[test]
-#[ignore = "joined connections: the sides are told apart only by a HEADERS frame whole in the first buffer of a call, so the first calls are missed"]
 fn python_after_a_thousand_calls() {
     require_privilege!();
     check(Peer::Asyncio, Peer::Python);
 }
 
 #[test]
-#[ignore = "joined connections: the sides are told apart only by a HEADERS frame whole in the first buffer of a call, so the first calls are missed"]
 fn node_after_a_thousand_calls() {
     require_privilege!();
     check(Peer::Node, Peer::Node);
@@ -124,7 +122,6 @@ fn tonic_after_a_thousand_calls() {
 
 /// Without tables everything is known from the first call on.
 #[test]
-#[ignore = "joined connections: the sides are told apart only by a HEADERS frame whole in the first buffer of a call, so the first calls are missed"]
 fn without_tables() {
     require_privilege!();
     let off = ["--option=grpc.http2.hpack_table_size.decoder=0"];
@@ -168,14 +165,12 @@ fn over_unix_socket(server: Peer, client: Peer) {
 }
 
 #[test]
-#[ignore = "joined connections: the sides are told apart only by a HEADERS frame whole in the first buffer of a call, so the first calls are missed"]
 fn unix_python() {
     require_privilege!();
     over_unix_socket(Peer::Python, Peer::Asyncio);
 }
 
 #[test]
-#[ignore = "joined connections: the sides are told apart only by a HEADERS frame whole in the first buffer of a call, so the first calls are missed"]
 fn unix_go_and_node() {
     require_privilege!();
     over_unix_socket(Peer::Go, Peer::Node);

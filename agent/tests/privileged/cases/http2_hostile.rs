@@ -11,6 +11,14 @@ use crate::harness::report::Report;
 use crate::harness::require_privilege;
 use crate::harness::trace::Trace;
 
+/// What is sent in one call at most by those who send a lot: nghttp2 has a buffer of 16 KiB.
+const CALL: usize = 16_384;
+
+/// Bytes, in calls of a usual size.
+fn in_calls(bytes: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+    bytes.chunks(CALL).map(<[u8]>::to_vec)
+}
+
 /// Sends these bytes and receives those, in pieces of their own calls.
 fn play(request: Vec<Vec<u8>>, answer: Vec<Vec<u8>>) -> u16 {
     let asked: usize = request.iter().map(Vec::len).sum();
@@ -203,14 +211,14 @@ fn floods() {
 
 /// Streams that are opened and reset at once (CVE-2023-44487): each is a span.
 #[test]
-#[ignore = "a call of more frames than 72 steps in 29 runs is given up as framing_lost"]
 fn rapid_resets() {
     require_privilege!();
     const STREAMS: u32 = 5000;
     let pairs: Vec<u8> = (0..STREAMS)
         .flat_map(|n| [get(2 * n + 1, &format!("/rapid/{n}")), reset(2 * n + 1, 8)].concat())
         .collect();
-    let (ports, report) = survives(|| vec![play(vec![opening(), pairs], vec![settings()])]);
+    let calls = [opening()].into_iter().chain(in_calls(&pairs)).collect();
+    let (ports, report) = survives(|| vec![play(calls, vec![settings()])]);
     for spans in [report.server(ports[0]), report.client(ports[0])] {
         assert_eq!(spans.len(), usize::try_from(STREAMS).unwrap());
         for span in spans {
@@ -222,13 +230,13 @@ fn rapid_resets() {
 
 /// More streams are opened than anybody allows, and none is ever answered.
 #[test]
-#[ignore = "a call of more frames than 72 steps in 29 runs is given up as framing_lost"]
 fn streams_without_end() {
-    require_privilege!();
+    require_privilege!(alone);
     const STREAMS: u32 = 20_000;
     let opened: Vec<u8> = (0..STREAMS).flat_map(|n| get(2 * n + 1, "/open")).collect();
     let trace = Trace::start(&[]);
-    let port = play(vec![opening(), opened], vec![settings()]);
+    let calls = [opening()].into_iter().chain(in_calls(&opened)).collect();
+    let port = play(calls, vec![settings()]);
     let fine = healthy();
     trace.wait_for(2, |request| request.path() == "/healthy");
     let resident = resident_bytes(trace.pid());

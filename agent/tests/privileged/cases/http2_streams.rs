@@ -68,7 +68,6 @@ fn slow_streams_finish_out_of_order() {
 }
 
 #[test]
-#[ignore = "a call of more frames than 72 steps in 29 runs is given up as framing_lost"]
 fn a_thousand_streams() {
     require_privilege!();
     let asks: Vec<_> = (0..1000)

@@ -80,7 +80,11 @@ pub(crate) fn assert_call(span: &Request, call: &Call, answered: &Answered) {
             "{span:?}"
         );
     }
-    assert_eq!(span.incomplete, [""; 0], "{span:?}");
+    // A server that expects one message may answer as soon as it has it, and reset the
+    // stream without an error if the empty frame that ends it has not come by then.
+    let early =
+        ["Unary", "Server"].contains(&call.kind()) && span.incomplete == ["request_incomplete"];
+    assert!(span.incomplete.is_empty() || early, "{span:?}");
     assert_eq!(span.error, error_of(span.side, answered.status), "{span:?}");
     let least = call.command.delay
         + call.command.every * call.command.replies.len().saturating_sub(1) as u64;

@@ -9,10 +9,8 @@ fn opened(wire: &mut Wire) -> Vec<u8> {
     wire.client(1_000, &[Entry::headers(1, GET_FIELDS).opens().ends()])
 }
 
-fn close(reason: u8) -> Vec<u8> {
-    let mut close = stream::close_record(7, 0, 0);
-    close.reason = reason;
-    remora_common::pod::Pod::as_bytes(&close).to_vec()
+fn close(wire: &Wire, reason: u8) -> Vec<u8> {
+    wire.close(20_000, reason)
 }
 
 #[test]
@@ -90,7 +88,7 @@ fn all_content_and_no_end_of_the_stream() {
             vec![
                 opened(wire),
                 wire.server(3_000, &response),
-                close(close_reason::LOCAL),
+                close(wire, close_reason::LOCAL),
             ]
         })
     };
@@ -132,7 +130,7 @@ fn the_end_of_the_connection_ends_its_streams() {
             if !response.is_empty() {
                 records.push(wire.server(5_000, response));
             }
-            records.push(close(reason));
+            records.push(close(wire, reason));
             records
         })
     };
@@ -155,7 +153,7 @@ fn a_connection_without_streams_is_silence() {
     let (seen, summary) = told([
         wire.conn(role::CLIENT, false),
         wire.server(2_000, &[Entry::goaway(0, 0)]),
-        close(close_reason::LOCAL),
+        close(&wire, close_reason::LOCAL),
     ]);
     assert_eq!((seen.len(), summary.seen, summary.orphans), (0, 0, 0));
 }
@@ -166,7 +164,7 @@ fn a_request_that_never_ends_waits_for_the_connection() {
         vec![
             wire.client(1_000, &[Entry::headers(1, GET_FIELDS).opens()]),
             wire.server(3_000, &[Entry::headers(1, OK_FIELDS).ends()]),
-            close(close_reason::LOCAL),
+            close(wire, close_reason::LOCAL),
         ]
     });
     assert_eq!((seen.error, seen.duration), (None, 2_000));

@@ -2,6 +2,8 @@
 //! would send.
 
 use super::*;
+use remora_common::pod::Pod as _;
+use remora_common::record::{Close, close_reason};
 
 #[test]
 fn after_a_lost_record_the_table_is_unknown_instead_of_wrong() {
@@ -41,7 +43,7 @@ fn streams_whose_end_was_lost_are_counted_and_get_no_duration() {
     ];
     wire.lost(side::RESPONSE);
     records.push(wire.server(2_000, &[Entry::headers(3, OK_FIELDS).ends()]));
-    records.push(stream::close(7, 0, 0));
+    records.push(wire.close(20_000, close_reason::LOCAL));
     let (seen, summary) = told(records);
     assert_eq!(
         (seen.len(), summary.lost.ring_full, summary.seen),
@@ -49,6 +51,46 @@ fn streams_whose_end_was_lost_are_counted_and_get_no_duration() {
     );
     assert_eq!(seen[0].duration, 1_000);
     assert_eq!(seen[0].incomplete, ["framing_lost"]);
+}
+
+/// No error is made of an end that came in the last record, which was lost.
+#[test]
+fn a_loss_just_before_the_end_of_the_connection_is_noticed() {
+    for side in [side::REQUEST, side::RESPONSE] {
+        let mut wire = Wire::new(7);
+        let mut records = vec![
+            wire.conn(role::SERVER, false),
+            wire.client(1_000, &[Entry::headers(1, GET_FIELDS).opens().ends()]),
+        ];
+        wire.lost(side);
+        records.push(wire.close(20_000, close_reason::LOCAL));
+        let (seen, summary) = told(records);
+        let counts = (seen.len(), summary.lost.ring_full, summary.seen);
+        assert_eq!(counts, (0, 1, 1), "{side}");
+    }
+}
+
+#[test]
+fn an_end_that_was_not_told_of_is_made_up_for() {
+    let mut wire = Wire::new(7);
+    let records = [
+        wire.conn(role::SERVER, false),
+        wire.client(1_000, &[Entry::headers(1, GET_FIELDS).opens().ends()]),
+    ];
+    let (_, pipeline) = run(&records);
+    assert_eq!(pipeline.with_streams().collect::<Vec<_>>(), [7]);
+    let end = Close::untold(7).as_bytes().to_vec();
+    let (seen, summary) = told(records.into_iter().chain([end]));
+    let counts = (seen.len(), summary.lost.ring_full, summary.seen);
+    assert_eq!(counts, (0, 1, 1));
+    // Whole ones had been shown before.
+    let idle = [
+        wire.conn(role::SERVER, false),
+        wire.client(1_000, &[Entry::headers(3, GET_FIELDS).opens().ends()]),
+        wire.server(2_000, &[Entry::headers(3, OK_FIELDS).ends()]),
+    ];
+    let (seen, pipeline) = run(idle);
+    assert_eq!((seen.len(), pipeline.with_streams().count()), (1, 0));
 }
 
 #[test]
