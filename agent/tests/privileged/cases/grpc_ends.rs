@@ -121,11 +121,9 @@ fn given_up(server: Peer, client: Peer) {
         for span in sides(&report, serving.port(), &call.path) {
             assert_named(span, call);
             let took = span.duration_ns / 1_000_000;
-            let mut least = call.deadline.max(call.cancel).min(500) - 20;
-            if span.side == Side::Server {
-                // It heard of the call later, on a busy machine.
-                least -= 200;
-            }
+            // Deadlines begin before the client has connected, which takes its time on a
+            // busy machine.
+            let least = call.deadline.max(call.cancel).min(500) - 200;
             if call.path == "/peers.Unary/in-time" {
                 assert_call(span, call, answered);
             } else {

@@ -8,6 +8,7 @@ use crate::harness::http2::{
 use crate::harness::process::resident_bytes;
 use crate::harness::raw::{Raw, RawServer};
 use crate::harness::report::Report;
+use crate::harness::request::Request;
 use crate::harness::require_privilege;
 use crate::harness::trace::Trace;
 
@@ -248,6 +249,63 @@ fn streams_without_end() {
     for span in report.server(port).into_iter().chain(report.client(port)) {
         assert_eq!((span.path(), span.status), ("/open", None), "{span:?}");
         assert!(span.error.is_some(), "{span:?}");
+    }
+}
+
+/// More frames in one call than are followed: what is seen of them is marked, and the
+/// connection is found again by what comes after. The other side reads them in many calls.
+#[test]
+fn a_call_of_too_many_frames() {
+    require_privilege!();
+    const STREAMS: u32 = 10_000;
+    let opened: Vec<u8> = (0..STREAMS)
+        .flat_map(|n| get(2 * n + 1, &format!("/many/{n}")))
+        .collect();
+    let last = 2 * STREAMS + 1;
+    let answers: Vec<u8> = (0..STREAMS).flat_map(|n| ok(2 * n + 1, b"")).collect();
+    let (asked, after) = (opening().len() + opened.len(), get(last, "/after"));
+    let trace = Trace::start(&[]);
+    let server = RawServer::start({
+        let after = after.len();
+        move |mut peer| {
+            peer.take(asked);
+            for answers in in_calls(&answers) {
+                peer.send(answers);
+            }
+            peer.take(after);
+            peer.send(ok(last, b"fine"));
+            peer.rest();
+        }
+    });
+    let answered = STREAMS as usize * ok(1, b"").len();
+    let mut client = Raw::connect(server.port);
+    client.send([opening(), opened].concat());
+    client.take(answered);
+    client.send(after);
+    client.take(ok(last, b"fine").len());
+    drop(client);
+    let port = server.port;
+    server.join();
+    trace.wait_for(2, |span| span.path() == "/after");
+    let report = trace.stop().lossless();
+    let (all, some) = (report.server(port), report.client(port));
+    assert_eq!(all.len(), STREAMS as usize + 1);
+    assert!(
+        all.iter().all(|span| span.incomplete.is_empty()),
+        "{all:#?}"
+    );
+    let (after, cut): (Vec<&Request>, Vec<&Request>) =
+        some.into_iter().partition(|span| span.path() == "/after");
+    assert_eq!(after.len(), 1, "{after:#?}");
+    assert_eq!(after[0].facts(), ("GET", "/after", 200, 0, 4));
+    assert!(
+        (2000..STREAMS as usize).contains(&cut.len()),
+        "{}",
+        cut.len()
+    );
+    for span in cut {
+        assert_eq!(span.incomplete, ["response_not_seen", "framing_lost"]);
+        assert_eq!(span.error, None, "{span:?}");
     }
 }
 
