@@ -101,23 +101,62 @@ impl FrameHead {
 
     /// Whether bytes that may be anything look like a frame header: valid, of a known type,
     /// with no other flags than that type has, and no longer than peers accept unasked.
+    ///
+    /// By a table: what [`Self::is_valid`] says, without a path for each type.
     #[must_use]
     #[inline(always)]
     pub const fn is_likely(self) -> bool {
-        let flags = match self.kind {
-            kind::DATA => flag::END_STREAM | flag::PADDED,
-            kind::HEADERS => flag::END_STREAM | flag::END_HEADERS | flag::PADDED | flag::PRIORITY,
-            kind::PUSH_PROMISE => flag::END_HEADERS | flag::PADDED,
-            kind::CONTINUATION => flag::END_HEADERS,
-            kind::SETTINGS | kind::PING => flag::ACK,
-            _ => 0,
+        let rule = RULES[(self.kind & 15) as usize];
+        let longest = if rule.longest == 0 {
+            16_384
+        } else {
+            rule.longest as u32
         };
         self.kind <= kind::CONTINUATION
-            && self.flags & !flags == 0
-            && self.len <= 16_384
-            && self.is_valid()
+            && self.flags & !rule.flags == 0
+            && self.len >= rule.shortest as u32
+            && self.len <= longest
+            && (rule.streams & 1 << (self.stream == 0) as u8) != 0
+            && (self.kind != kind::SETTINGS || matches!(self.len.checked_rem(6), Some(0)))
     }
 }
+
+/// What RFC 9113, section 6, says of a frame type.
+#[derive(Clone, Copy)]
+struct Rule {
+    flags: u8,
+    /// Least and most payload bytes; 0 for no less, and for as many as peers accept unasked.
+    shortest: u8,
+    longest: u8,
+    /// Bit 0 if it may be of a stream, bit 1 if it may be of the connection.
+    streams: u8,
+}
+
+static RULES: [Rule; 16] = {
+    const STREAM: u8 = 1;
+    const CONNECTION: u8 = 2;
+    const fn rule(flags: u8, (shortest, longest): (u8, u8), streams: u8) -> Rule {
+        Rule {
+            flags,
+            shortest,
+            longest,
+            streams,
+        }
+    }
+    let headers = flag::END_STREAM | flag::END_HEADERS | flag::PADDED | flag::PRIORITY;
+    let mut rules = [rule(0, (0, 0), 0); 16];
+    rules[kind::DATA as usize] = rule(flag::END_STREAM | flag::PADDED, (0, 0), STREAM);
+    rules[kind::HEADERS as usize] = rule(headers, (0, 0), STREAM);
+    rules[kind::PRIORITY as usize] = rule(0, (5, 5), STREAM);
+    rules[kind::RST_STREAM as usize] = rule(0, (4, 4), STREAM);
+    rules[kind::SETTINGS as usize] = rule(flag::ACK, (0, 0), CONNECTION);
+    rules[kind::PUSH_PROMISE as usize] = rule(flag::END_HEADERS | flag::PADDED, (0, 0), STREAM);
+    rules[kind::PING as usize] = rule(flag::ACK, (8, 8), CONNECTION);
+    rules[kind::GOAWAY as usize] = rule(0, (8, 0), CONNECTION);
+    rules[kind::WINDOW_UPDATE as usize] = rule(0, (4, 4), STREAM | CONNECTION);
+    rules[kind::CONTINUATION as usize] = rule(flag::END_HEADERS, (0, 0), STREAM);
+    rules
+};
 
 /// Bytes of a header block that [`sender`] looks at.
 pub const BLOCK_START: usize = 8;
@@ -336,6 +375,26 @@ mod tests {
         assert!(!head([0, 0, 5, 0x30, 4, 0, 0, 0, 0]).is_likely());
         for text in [*b"GET / HTT", *b"HTTP/1.1 ", *b"*3\r\n$3\r\nS"] {
             assert!(!head(text).is_likely());
+        }
+    }
+
+    #[test]
+    fn likely_headers_are_valid_ones_of_known_types() {
+        for kind in 0..=255u8 {
+            for len in (0..40).chain([16_383, 16_384, 16_385, 1 << 23]) {
+                for stream in [0, 1, 2, 1 << 30] {
+                    let head = |flags| FrameHead {
+                        len,
+                        kind,
+                        flags,
+                        stream,
+                    };
+                    let known = kind <= kind::CONTINUATION && len <= 16_384;
+                    let plain = head(0);
+                    assert_eq!(plain.is_likely(), plain.is_valid() && known, "{plain:?}");
+                    assert!(!head(0x40).is_likely());
+                }
+            }
         }
     }
 

@@ -1,5 +1,7 @@
 //! The life of a connection: recognised by its first bytes, followed, closed.
 
+use core::num::NonZeroU64;
+
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use remora_common::counters::Counter;
@@ -11,7 +13,9 @@ use remora_common::record::{
     self, Header, Kind, RESPONSE_COMPLETE_AT_CLOSE, close_reason, conn_flags, family, role,
 };
 
-use crate::kernel::{Socket, bounded, forget, inode_number, read, read_user, read_user_bytes};
+use crate::kernel::{
+    Socket, bounded, forget, forget_all, inode_number, read, read_user, read_user_bytes,
+};
 use crate::maps::{BLANK_CONN, CONNS, OTHERS, count, count_by, offset};
 use crate::state::{Conn, HTTP2, LOOKS, NEVER, Other, RECEIVE};
 use crate::{emit, filter, frames, serving};
@@ -26,28 +30,29 @@ const FOUND: u8 = 1 << 6;
 pub struct Peek {
     /// Its first eight bytes, or as many as there are.
     pub low: u64,
-    /// Bytes of the first buffer, and where they are.
+    /// Bytes of the first buffer, and where they are. Not zero, so that it takes no more room
+    /// on the stack if there may be none.
     pub len: u64,
-    pub base: u64,
+    pub base: NonZeroU64,
     /// The same of the next buffer; 0 if it was not looked for.
     pub next_len: u64,
     pub next: u64,
 }
 
-/// The connection behind a socket, if it carries HTTP/1. `peek` is asked for the first
-/// bytes of the call only if the socket is not known yet.
+/// The connection behind a socket, if it carries HTTP, and whether it was found just now.
+/// `peek` is asked for the first bytes of the call only if the socket is not known yet.
 #[inline(always)]
 pub fn follow(
     socket: &Socket,
     direction: u8,
     peek: impl FnOnce() -> Option<Peek>,
-) -> Option<*mut Conn> {
+) -> Option<(*mut Conn, bool)> {
     let sk = socket.sk;
     if let Some(conn) = CONNS.get_ptr_mut(sk) {
         // SAFETY: a valid map value.
         let (is_unix, known) = unsafe { ((*conn).family == family::UNIX, (*conn).ino) };
         if !is_unix || inode_number(socket.file) == Some(known) {
-            return Some(conn);
+            return Some((conn, false));
         }
         // SAFETY: a valid map value.
         unsafe { close(conn, sk, close_reason::REPLACED, 0, true) };
@@ -63,7 +68,7 @@ pub fn follow(
             looks = known.looks;
         }
     }
-    first_sight(socket, direction, looks, peek)
+    Some((first_sight(socket, direction, looks, peek)?, true))
 }
 
 #[inline(always)]
@@ -93,7 +98,9 @@ fn first_sight(
         let _ = OTHERS.insert(sk, other, 0);
         return None;
     }
-    let peek = peek()?;
+    // There are many ways to find the beginning of a call, and much is done with it.
+    let mut peek = peek()?;
+    forget_all(&mut peek)?;
     let low = peek.low;
     let mut like = likeness::of(low, peek.len);
     let mut http2 = false;
@@ -184,7 +191,7 @@ fn first_sight(
 }
 
 /// Frames of a call that are looked at for one that tells the sides apart.
-const LOOKED_AT: u32 = 4;
+const LOOKED_AT: u32 = 3;
 
 /// Shortest header block that tells the sides apart: a request has three fields.
 const SHORTEST: u32 = 3;
@@ -205,8 +212,8 @@ fn frame_at(peek: &Peek) -> Option<Option<bool>> {
         if peek.len < at + HEAD as u64 {
             return likely;
         }
-        let low: u64 = read_user(peek.base + at)?;
-        let ninth: u8 = read_user(peek.base + at + 8)?;
+        let low: u64 = read_user(peek.base.get() + at)?;
+        let ninth: u8 = read_user(peek.base.get() + at + 8)?;
         let head = FrameHead::of(low, ninth);
         if !head.is_likely() {
             return likely;
@@ -226,6 +233,7 @@ fn frame_at(peek: &Peek) -> Option<Option<bool>> {
         }
         likely = Some(None);
         at += head.len as u64;
+        forget_all(&mut at)?;
     }
     likely
 }
@@ -234,19 +242,14 @@ fn frame_at(peek: &Peek) -> Option<Option<bool>> {
 /// It may begin in the first buffer and go on in the next one: gRPC's core keeps names apart.
 #[inline(always)]
 fn block_at(peek: &Peek, at: u64, head: FrameHead) -> Option<bool> {
-    let mut skip = 0;
-    if head.flags & flag::PADDED != 0 {
-        skip += 1;
-    }
-    if head.flags & flag::PRIORITY != 0 {
-        skip += 5;
-    }
+    let skip = (head.flags as u64 & flag::PADDED as u64) / flag::PADDED as u64
+        + (head.flags as u64 & flag::PRIORITY as u64) / flag::PRIORITY as u64 * 5;
     let from = at + skip;
-    let len = (head.len as u64).saturating_sub(skip);
-    let first = least(len, peek.len.saturating_sub(from));
-    let start = word(peek.base + from, first)?;
-    let behind = (from + first).saturating_sub(peek.len);
-    let second = least(len - first, peek.next_len.saturating_sub(behind));
+    let len = above((head.len as u64).wrapping_sub(skip));
+    let first = least(len, above(peek.len.wrapping_sub(from)));
+    let start = word(peek.base.get() + from, first)?;
+    let behind = above((from + first).wrapping_sub(peek.len));
+    let second = least(len - first, above(peek.next_len.wrapping_sub(behind)));
     let rest = word(peek.next + behind, second)?;
     // With eight bytes of the first buffer there are none of the second.
     let start = start | rest << (8 * (first & 7));
@@ -254,27 +257,41 @@ fn block_at(peek: &Peek, at: u64, head: FrameHead) -> Option<bool> {
     sender(start, (first + second) as u32, ends)
 }
 
+/// A difference, or 0 if it is negative. Without a branch, as below: the verifier would follow
+/// every one of them through all that comes behind.
+#[inline(always)]
+fn above(difference: u64) -> u64 {
+    difference & !negative(difference)
+}
+
 /// The smallest of two lengths and of what is looked at of a block.
 #[inline(always)]
 fn least(a: u64, b: u64) -> u64 {
-    let least = if a < b { a } else { b };
-    if least < BLOCK_START as u64 {
-        least
-    } else {
-        BLOCK_START as u64
-    }
+    let less = a.wrapping_sub(b);
+    let least = b.wrapping_add(less & negative(less));
+    let more = least.wrapping_sub(BLOCK_START as u64);
+    (BLOCK_START as u64).wrapping_add(more & negative(more))
+}
+
+/// All bits, if a difference is negative. [`bounded`] keeps the compiler from comparing.
+#[inline(always)]
+fn negative(difference: u64) -> u64 {
+    bounded((difference as i64 >> 63) as u64, u64::MAX)
 }
 
 /// The `len` <= 8 bytes at an address, which is not looked at if there are none.
 #[inline(always)]
 fn word(address: u64, len: u64) -> Option<u64> {
-    let mut word = [0u64; 2];
-    // SAFETY: at most 15 of the 16 bytes.
-    let read = unsafe {
-        let to = (&raw mut word).cast::<u8>();
-        read_user_bytes(to, bounded(len, 0xf) as u32, address)
-    };
-    read.then_some(word[0])
+    let mut word = core::mem::MaybeUninit::<[u64; 2]>::uninit();
+    let to = word.as_mut_ptr().cast::<u64>();
+    // SAFETY: both words are written before they are read; at most 15 of the 16 bytes are
+    // written to them. Volatile: the compiler would make a call of `memset` of it.
+    unsafe {
+        to.write_volatile(0);
+        to.add(1).write_volatile(0);
+        let read = read_user_bytes(to.cast::<u8>(), bounded(len, 0xf) as u32, address);
+        read.then(|| to.read_volatile())
+    }
 }
 
 /// Ends a connection: what is in flight is resolved, the entry is removed.

@@ -4,6 +4,8 @@
 //! its response can be read by another thread, and accounted when they return, because
 //! only then it is known how many bytes were taken. Receives are seen when they return.
 
+use core::num::NonZeroU64;
+
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::bpf_ktime_get_ns;
@@ -130,7 +132,7 @@ pub fn enter(registers: u64, number: u64) -> Option<()> {
     } else {
         u64::MAX
     };
-    let conn = conn::follow(&socket, SEND, || peek_two(call, &args, sent))?;
+    let (conn, _) = conn::follow(&socket, SEND, || peek_two(call, &args, sent))?;
     let Some(send) = sends::begins(caller.tid()) else {
         // SAFETY: a valid map value.
         unsafe { conn::close(conn, socket.sk, close_reason::FRAMING_LOST, 0, false) };
@@ -185,12 +187,15 @@ fn peek(call: u8, args: &Args, limit: u64) -> Option<Peek> {
     };
     // A receive may have filled only part of the buffer.
     let len = if len < limit { len } else { limit };
+    // The compiler must not see that it is zero: it would call `memset`, for whose frame old
+    // kernels have no room on the stack.
+    let none = bounded(0, u64::MAX);
     let mut found = Peek {
-        low: 0,
+        low: none,
         len,
-        base,
-        next_len: 0,
-        next: 0,
+        base: NonZeroU64::new(base)?,
+        next_len: none,
+        next: none,
     };
     if len >= 8 {
         found.low = read_user(base)?;
@@ -218,7 +223,7 @@ fn peek_two(call: u8, args: &Args, limit: u64) -> Option<Peek> {
         }
         if count > 1
             && let Some(buffer) = read_user::<[IoVec; 2]>(iov)
-            && buffer[0].base == found.base
+            && buffer[0].base == found.base.get()
         {
             let left = limit - found.len;
             found.next = buffer[1].base;
@@ -291,6 +296,7 @@ pub fn exit<C: EbpfContext, const AGAIN: bool>(ctx: &C, registers: u64, result: 
     unsafe {
         let task;
         let conn;
+        let mut found = false;
         if !call::receives(call)
             && let Some(send) = sent(caller, call, &args)
         {
@@ -311,7 +317,7 @@ pub fn exit<C: EbpfContext, const AGAIN: bool>(ctx: &C, registers: u64, result: 
                 return None;
             }
             let socket = receiving(caller, call, &args)?;
-            conn = received(&socket, call, &args, result)?;
+            (conn, found) = received(&socket, call, &args, result)?;
             task = task_or_close(caller, conn, socket.sk)?;
             if AGAIN && (*task).received != 0 {
                 (*task).received = 0;
@@ -347,6 +353,13 @@ pub fn exit<C: EbpfContext, const AGAIN: bool>(ctx: &C, registers: u64, result: 
             (*task).piece_len = result;
         }
         count_call(Counter::Calls);
+        if found {
+            // Once a connection. The verifier would follow every way to find one through all
+            // of the first run.
+            (*task).stage = ADVANCE as u8;
+            STAGES.tail_call(ctx, ADVANCE);
+            return None;
+        }
         // Constant indices: these jumps are direct.
         if (*conn).protocol == HTTP1 {
             (*task).stage = ADVANCE as u8;
@@ -414,7 +427,7 @@ fn receiving(caller: Caller, call: u8, args: &Args) -> Option<Socket> {
 
 /// The connection of a receive that returns, if it is followed.
 #[inline(always)]
-fn received(socket: &Socket, call: u8, args: &Args, result: u64) -> Option<*mut Conn> {
+fn received(socket: &Socket, call: u8, args: &Args, result: u64) -> Option<(*mut Conn, bool)> {
     let len = if call == call::RECVMMSG {
         read_user::<u32>(args.second() + BATCH_LEN)? as u64
     } else {
