@@ -80,8 +80,9 @@ pub(crate) fn assert_call(span: &Request, call: &Call, answered: &Answered) {
             "{span:?}"
         );
     }
-    // A server that expects one message may answer as soon as it has it, and reset the
-    // stream without an error if the empty frame that ends it has not come by then.
+    // Seen now and then with grpcio as the server, sizes exact. Presumably it answers as soon
+    // as it has the one message, and resets the stream before the empty frame that ends it
+    // has come; the frames of such a call have not been looked at.
     let early =
         ["Unary", "Server"].contains(&call.kind()) && span.incomplete == ["request_incomplete"];
     assert!(span.incomplete.is_empty() || early, "{span:?}");
