@@ -35,6 +35,9 @@ pub struct Ledger {
     /// Those of them that the kernel programs have counted as finished, as HTTP/1
     /// requests that changed the protocol.
     pub upgrades_in_flight: u64,
+    /// HTTP/1 requests answered before they ended, and under way yet: the kernel programs
+    /// have counted them as finished as well.
+    pub answered_in_flight: u64,
 }
 
 /// Requests lost, by reason.
@@ -86,8 +89,9 @@ impl Ledger {
             decode: self.decode,
         };
         let finished = of(Counter::Finished);
+        let early = self.upgrades_in_flight + self.answered_in_flight;
         let seen = match finished {
-            Some(finished) => (finished + self.streams).saturating_sub(self.upgrades_in_flight),
+            Some(finished) => (finished + self.streams).saturating_sub(early),
             None => emitted + self.filtered + lost.total(),
         };
         let begun = of(Counter::Started).unwrap_or(0);
@@ -96,7 +100,9 @@ impl Ledger {
             emitted,
             filtered: self.filtered,
             lost,
-            in_flight: begun.saturating_sub(finished.unwrap_or(0)) + self.streams_in_flight,
+            in_flight: begun.saturating_sub(finished.unwrap_or(0))
+                + self.streams_in_flight
+                + self.answered_in_flight,
             orphans: of(Counter::Orphans).unwrap_or(self.orphans) + self.orphaned_streams,
         }
     }

@@ -5,16 +5,16 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::{Duration, Instant};
 
+use super::sweep::Sweep;
 use crate::capture::{self, Capture, CaptureConfig, CaptureError, Verdict};
 use crate::clock::{Offset, Remeasure};
 use crate::config::resolved::Config;
 use crate::config::rule::{Rule, Rules};
 use crate::conn::{Limits, Pipeline, Processes};
 use crate::discovery::host::HostInfo;
-use crate::exchange::Sink;
+use crate::exchange::{ProcessInfo, Side, Sink};
 use crate::exit::{Exit, Failure};
 use crate::ledger::Ledger;
 use crate::preflight;
@@ -27,8 +27,6 @@ use remora_common::record::Close;
 pub(super) const STEP: Duration = Duration::from_millis(20);
 /// Age at which what is recorded goes to the operating system.
 const FLUSH: Duration = Duration::from_secs(1);
-/// How long a hook that runs while it is detached can take at most.
-const HOOKS_END: Duration = Duration::from_millis(5);
 
 /// A live source.
 pub(super) struct Live<P> {
@@ -37,6 +35,7 @@ pub(super) struct Live<P> {
     clock: Remeasure,
     recorder: Option<Recorder>,
     flushed: Instant,
+    sweep: Sweep,
 }
 
 impl<P: Processes> Live<P> {
@@ -74,18 +73,21 @@ impl<P: Processes> Live<P> {
                 .transpose()
                 .map_err(unwritable)?,
             flushed: Instant::now(),
+            sweep: Sweep::new(),
         })
     }
 
     /// Takes what is there, or waits for it for at most `wait`. Returns the number of
     /// records.
     pub(super) fn step<S: Sink>(&mut self, wait: Duration, sink: &mut S) -> Result<usize, Failure> {
+        self.sweep(sink)?;
         let Self {
             capture,
             pipeline,
             clock,
             recorder,
             flushed,
+            ..
         } = self;
         let mut recorded = Ok(());
         if let Some(offset) = clock.due() {
@@ -132,15 +134,30 @@ impl<P: Processes> Live<P> {
         self.capture.missed()
     }
 
-    /// Ends connections whose end was in a record that was lost, as that record would have.
-    fn end_untold<S: Sink>(&mut self, sink: &mut S) -> Result<(), Failure> {
-        let streams: Vec<u64> = self.pipeline.with_streams().collect();
-        if streams.is_empty() {
+    /// Looks for connections whose end was in a lost record.
+    fn sweep<S: Sink>(&mut self, sink: &mut S) -> Result<(), Failure> {
+        if !self.sweep.begins() {
             return Ok(());
         }
+        let gone = self.gone()?;
+        let gone = self.sweep.ends(gone);
+        self.end_untold(gone, sink)
+    }
+
+    /// Connections with requests under way that the kernel programs follow no more.
+    fn gone(&self) -> Result<Vec<u64>, Failure> {
+        let under_way: Vec<u64> = self.pipeline.under_way().collect();
+        if under_way.is_empty() {
+            return Ok(under_way);
+        }
         let followed = self.capture.followed().map_err(refused)?;
-        let gone = streams.into_iter().filter(|id| !followed.contains(id));
-        for close in gone.map(Close::untold) {
+        let gone = under_way.into_iter().filter(|id| !followed.contains(id));
+        Ok(gone.collect())
+    }
+
+    /// Ends connections as the records of their ends would have.
+    fn end_untold<S: Sink>(&mut self, gone: Vec<u64>, sink: &mut S) -> Result<(), Failure> {
+        for close in gone.into_iter().map(Close::untold) {
             self.pipeline.record(close.as_bytes(), sink);
             if let Some(recorder) = &mut self.recorder {
                 recorder
@@ -151,6 +168,11 @@ impl<P: Processes> Live<P> {
         Ok(())
     }
 
+    /// Tells of the requests under way: see [`Pipeline::in_flight`].
+    pub(super) fn in_flight(&self, each: &mut dyn FnMut(&ProcessInfo, Side, Option<&str>)) {
+        self.pipeline.in_flight(each);
+    }
+
     /// Detaches the programs, takes what is left, and closes the ledger.
     pub(super) fn finish<S: Sink>(mut self, sink: &mut S) -> Result<Ledger, Failure> {
         if let Some(missed) = self.missed().filter(|missed| *missed > 0) {
@@ -159,9 +181,9 @@ impl<P: Processes> Live<P> {
             );
         }
         self.capture.stop().map_err(refused)?;
-        thread::sleep(HOOKS_END);
         while self.step(Duration::ZERO, sink)? > 0 {}
-        self.end_untold(sink)?;
+        let gone = self.gone()?;
+        self.end_untold(gone, sink)?;
         let counters = self.capture.counters().map_err(uncounted)?;
         self.pipeline.set_kernel_counters(counters);
         if let Some(recorder) = self.recorder {

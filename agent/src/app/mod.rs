@@ -18,6 +18,7 @@ mod replay;
 mod run;
 mod spool;
 mod status;
+mod sweep;
 mod tagging;
 mod trace;
 

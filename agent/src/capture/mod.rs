@@ -5,6 +5,7 @@ mod diagnostics;
 mod error;
 mod maps;
 mod memory;
+mod quiesce;
 mod rules;
 mod verifier;
 
@@ -92,6 +93,9 @@ const HOOKS: [(&str, &str); 7] = [
     ("sys_exit", "sys_exit"),
     ("sys_enter", "sys_enter"),
 ];
+
+/// Those of [`HOOKS`] that tell of connections that end.
+const CONN_ENDS: [&str; 2] = ["tcp_destroy_sock", "inet_sock_set_state"];
 
 /// Programs that are attached as well where tracepoints of system calls can be preempted:
 /// there the kernel leaves a program out while a preempted thread is within it on the
@@ -251,16 +255,25 @@ impl Capture {
         Ok(())
     }
 
-    /// Detaches the programs. Records and counters can still be read.
+    /// Detaches the programs and waits until none of them runs: records and counters can
+    /// still be read, and change no more.
+    ///
+    /// Ends of connections go first: while calls are not seen any more, a response that
+    /// is sent before its connection ends would be taken for one that never was.
     ///
     /// # Errors
     /// Those of the system calls that detach.
     pub fn stop(&mut self) -> Result<(), CaptureError> {
-        while let Some((name, link)) = self.links.pop() {
+        let (ends, calls): (Vec<_>, Vec<_>) = self
+            .links
+            .drain(..)
+            .partition(|(name, _)| CONN_ENDS.contains(name));
+        for (name, link) in ends.into_iter().chain(calls.into_iter().rev()) {
             program(&mut self.ebpf, name)?
                 .detach(link)
                 .map_err(|e| CaptureError::from_program(name, e))?;
         }
+        quiesce::wait();
         Ok(())
     }
 
@@ -347,8 +360,8 @@ impl Capture {
         Ok(sums)
     }
 
-    /// Identities of the connections that are followed, to be read when the programs are
-    /// detached: while they change, the kernel may leave some out.
+    /// Identities of the connections that are followed. Exact when the programs are detached;
+    /// while connections come and go, one of them may be left out.
     ///
     /// # Errors
     /// The map is missing in the object, or cannot be read.

@@ -50,6 +50,8 @@ pub(super) struct Pending {
     pub(super) head_cut: bool,
     status: [u8; STATUS_BYTES],
     status_len: u8,
+    /// Whether it is counted in [`Exchanges::answered`].
+    answered: bool,
 }
 
 impl Pending {
@@ -171,6 +173,8 @@ pub(super) struct Exchanges {
     used_bytes: usize,
     free_bytes: usize,
     max_bytes: usize,
+    /// Exchanges answered before their request has ended.
+    answered: usize,
 }
 
 impl Exchanges {
@@ -183,6 +187,32 @@ impl Exchanges {
             used_bytes: 0,
             free_bytes: 0,
             max_bytes,
+            answered: 0,
+        }
+    }
+
+    /// Exchanges whose response has ended while their request has not: the kernel programs
+    /// have counted them as finished already.
+    pub(super) fn answered(&self) -> usize {
+        self.answered
+    }
+
+    /// The response in a slot has ended, the request has not.
+    pub(super) fn answer(&mut self, slot: u32) {
+        let pending = &mut self.slots[slot as usize];
+        self.answered += usize::from(!pending.answered);
+        pending.answered = true;
+    }
+
+    /// A request begins on a connection, so that those before it have ended: of any that was
+    /// answered early, the end was lost, and counted by the kernel programs.
+    pub(super) fn forget_answered(&mut self, list: &mut List, index: u32) {
+        while let Some(slot) = self.first(list) {
+            let pending = self.get(slot);
+            if !pending.answered || pending.index >= index {
+                break;
+            }
+            self.remove(list, slot);
         }
     }
 
@@ -289,12 +319,19 @@ impl Exchanges {
         (list.head != NIL).then_some(list.head)
     }
 
+    /// The slot that comes after.
+    pub(super) fn next(&self, slot: u32) -> Option<u32> {
+        let next = self.get(slot).next;
+        (next != NIL).then_some(next)
+    }
+
     /// Gives a slot of a list back.
     #[inline]
     pub(super) fn remove(&mut self, list: &mut List, slot: u32) {
         let pending = self.get_mut(slot);
         let (prev, next) = (pending.prev, pending.next);
         let mut head = std::mem::take(&mut pending.head);
+        let answered = pending.answered;
         *pending = Pending::default();
         match prev {
             NIL => list.head = next,
@@ -305,6 +342,7 @@ impl Exchanges {
             next => self.get_mut(next).prev = prev,
         }
         list.len -= 1;
+        self.answered -= usize::from(answered);
         head.clear();
         self.used_bytes -= head.capacity();
         // After a burst of long heads, not all of that memory is kept for the next.

@@ -17,9 +17,10 @@ pub use close::{CLOSED, RESET, TIMEOUT};
 pub use processes::{Processes, from_record};
 
 use crate::clock::Offset;
-use crate::exchange::{Incomplete, ProcessInfo, Sink};
+use crate::exchange::{Incomplete, ProcessInfo, Side, Sink};
 use crate::ingest::decode::{Counters, Entries, Record, decode, is_frames};
 use crate::ledger::Ledger;
+use crate::proto::http1::Request;
 use crate::span::ids::Seed;
 use build::{Emitter, End};
 use exchanges::{Exchanges, Progress, ends_response};
@@ -119,11 +120,39 @@ impl<P: Processes> Pipeline<P> {
         None
     }
 
-    /// Connections with streams under way: if one of them has ended, the record of its end
-    /// was lost, and the kernel programs do not know of its streams.
-    pub fn with_streams(&self) -> impl Iterator<Item = u64> {
-        let streams = |conn: &&Conn| conn.session.as_ref().is_some_and(|of| !of.is_idle());
-        self.conns.iter().filter(streams).map(|conn| conn.info.id)
+    /// Connections with requests under way: if one of them has ended, the record of its end
+    /// was lost.
+    pub fn under_way(&self) -> impl Iterator<Item = u64> {
+        let under_way = |conn: &&Conn| {
+            let streams = conn.session.as_ref().is_some_and(|of| !of.is_idle());
+            streams || !conn.pending.is_empty()
+        };
+        self.conns.iter().filter(under_way).map(|conn| conn.info.id)
+    }
+
+    /// Tells of every request that has begun and is not answered yet: whose, on which side,
+    /// and its method as sent, if that is known. What may have ended in a lost record is left
+    /// out.
+    pub fn in_flight(&self, each: &mut dyn FnMut(&ProcessInfo, Side, Option<&str>)) {
+        for conn in self.conns.iter() {
+            let mut slot = self.exchanges.first(&conn.pending);
+            while let Some(at) = slot {
+                let pending = self.exchanges.get(at);
+                let open = pending.request != Progress::Unseen
+                    && pending.response != Progress::Ended
+                    // The answers of a connection come in order.
+                    && u64::from(pending.index) >= conn.finished;
+                if let Some(process) = pending.process.as_ref().filter(|_| open) {
+                    let method = Request::parse(&pending.head).method;
+                    let method = method.and_then(|method| std::str::from_utf8(method).ok());
+                    each(process, conn.side, method);
+                }
+                slot = self.exchanges.next(at);
+            }
+            if let Some(session) = &conn.session {
+                self.http2.in_flight(session, conn.side, each);
+            }
+        }
     }
 
     /// Maps times with a newly measured offset from now on.
@@ -143,6 +172,7 @@ impl<P: Processes> Pipeline<P> {
             exchanges: self.emitter.emitted,
             streams_in_flight: self.http2.opened(),
             upgrades_in_flight: self.http2.upgraded(),
+            answered_in_flight: self.exchanges.answered() as u64,
             ..self.ledger
         }
     }
@@ -228,6 +258,10 @@ impl<P: Processes> Pipeline<P> {
             None if !begins => return,
             None => {
                 forget_stale(&mut self.exchanges, conn);
+                if is_request {
+                    self.exchanges
+                        .forget_answered(&mut conn.pending, message.index);
+                }
                 let Some(slot) = self.exchanges.insert(&mut conn.pending, message.index) else {
                     self.ledger.evicted += u64::from(is_request);
                     return;
@@ -286,6 +320,8 @@ impl<P: Processes> Pipeline<P> {
                     .emit(pending, conn, &mut self.processes, end, sink);
             }
             self.exchanges.remove(&mut conn.pending, slot);
+        } else if pending.response == Progress::Ended {
+            self.exchanges.answer(slot);
         }
     }
 

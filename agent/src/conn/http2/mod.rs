@@ -19,7 +19,7 @@ use super::build::Emitter;
 use super::exchanges::{Pending, Progress};
 use super::processes;
 use super::table::Conn;
-use crate::exchange::{Incomplete, Sink};
+use crate::exchange::{Incomplete, ProcessInfo, Side, Sink};
 use crate::ingest::decode::Entries;
 use crate::ledger::Ledger;
 use crate::proto::hpack::{MAX_TABLE, Name};
@@ -94,6 +94,30 @@ impl Http2 {
     /// Streams under way that the kernel programs have counted as HTTP/1 requests.
     pub(super) fn upgraded(&self) -> u64 {
         self.upgraded
+    }
+
+    /// Tells of the streams of a session that have begun and are not answered yet.
+    pub(super) fn in_flight(
+        &self,
+        session: &Session,
+        side: Side,
+        each: &mut dyn FnMut(&ProcessInfo, Side, Option<&str>),
+    ) {
+        let mut slot = self.streams.first(&session.list);
+        while let Some(at) = slot {
+            let stream = self.streams.get(at);
+            let open = stream.is_opened()
+                && !stream.response.is_ended()
+                && stream.reset.is_none()
+                // Its end may have been in a record that was lost.
+                && stream.gaps == session.gaps;
+            if let Some(process) = stream.process.as_ref().filter(|_| open) {
+                let method = stream.fields.get(Kept::Method);
+                let method = method.and_then(|method| std::str::from_utf8(method).ok());
+                each(process, side, method);
+            }
+            slot = self.streams.next(at);
+        }
     }
 
     /// Bytes held for header fields.

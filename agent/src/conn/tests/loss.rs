@@ -230,3 +230,73 @@ fn the_counters_of_a_recording_reach_the_ledger() {
     assert!(summary.balanced());
     assert_eq!(summary.seen, 1);
 }
+
+/// What [`Pipeline::in_flight`] tells: side and method.
+fn in_flight(pipeline: &Pipeline<FromRecord>) -> Vec<(Side, Option<String>)> {
+    let mut all = Vec::new();
+    pipeline.in_flight(&mut |_, side, method| all.push((side, method.map(str::to_owned))));
+    all
+}
+
+#[test]
+fn what_is_in_flight_is_known_and_lost_ends_do_not_pile_up() {
+    let (_, pipeline) = run([
+        stream::server(7),
+        stream::message(7, 0, Part::request(GET)),
+        stream::client(8),
+        stream::message(8, 0, Part::request(GET).flags(START | HEAD_END)),
+        // Answered, but not sent to its end.
+        stream::server(9),
+        stream::message(9, 0, Part::request(GET).flags(START | HEAD_END)),
+        stream::message(9, 0, Part::response(OK)),
+    ]);
+    let get = || Some("GET".to_owned());
+    let all = in_flight(&pipeline);
+    assert_eq!(all, [(Side::Server, get()), (Side::Client, get())]);
+    assert_eq!(pipeline.under_way().count(), 3);
+    // The first answer was lost: answers come in order, so it is over.
+    let (seen, pipeline) = run([
+        stream::server(7),
+        stream::message(7, 0, Part::request(GET)),
+        stream::message(7, 1, Part::request(GET)),
+        stream::message(7, 1, Part::response(OK)),
+        stream::message(7, 2, Part::request(GET)),
+    ]);
+    assert_eq!((seen.len(), in_flight(&pipeline).len()), (1, 1));
+    assert!(pipeline.under_way().eq([7]));
+}
+
+/// The kernel counts a request as finished when it is answered, the agent shows it when it
+/// has ended: between the two it is in flight.
+#[test]
+fn what_is_answered_before_it_ended_is_in_flight() {
+    let mut counters = Counters::default();
+    counters[remora_common::counters::Counter::Started as usize] = 1;
+    counters[remora_common::counters::Counter::Finished as usize] = 1;
+    let counted = crate::ingest::decode::encode_counters(&counters);
+    let begun = stream::message(7, 0, Part::request(GET).flags(START | HEAD_END));
+    let answered = stream::message(7, 0, Part::response(OK));
+    let ended = stream::message(7, 0, Part::request(b"").flags(END));
+    let early = [&stream::server(7), &begun, &answered, &counted];
+    // The request's record may come last as well.
+    let unseen = [&stream::server(7), &answered, &counted];
+    for records in [&early[..], &unseen[..]] {
+        let (seen, pipeline) = run(records);
+        let summary = pipeline.ledger().summary();
+        assert!(seen.is_empty() && summary.balanced(), "{summary:?}");
+        assert_eq!((summary.seen, summary.in_flight), (0, 1));
+    }
+    let (seen, pipeline) = run([&early[..], &[&ended]].concat());
+    let summary = pipeline.ledger().summary();
+    assert!(seen.len() == 1 && summary.balanced(), "{summary:?}");
+    assert_eq!((summary.seen, summary.in_flight), (1, 0));
+    // Where the end was lost, the kernel counts that; the next request shows that it was.
+    counters[remora_common::counters::Counter::RingFull as usize] = 1;
+    counters[remora_common::counters::Counter::Started as usize] = 2;
+    let counted = crate::ingest::decode::encode_counters(&counters);
+    let next = stream::message(7, 1, Part::request(GET));
+    let (seen, pipeline) = run([&early[..], &[&next, &counted]].concat());
+    let summary = pipeline.ledger().summary();
+    assert!(seen.is_empty() && summary.balanced(), "{summary:?}");
+    assert_eq!((summary.seen, summary.in_flight), (1, 1));
+}

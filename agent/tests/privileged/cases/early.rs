@@ -91,3 +91,26 @@ fn both_go_on() {
     }
     server.join();
 }
+
+/// The agent ends while a request is answered, but not sent to its end: it is in flight, and
+/// the accounts balance, which is checked for every run.
+#[test]
+fn answered_but_not_ended_when_the_agent_ends() {
+    require_privilege!();
+    let server = RawServer::start(|mut peer| {
+        peer.head();
+        peer.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwhole");
+        peer.rest();
+    });
+    let trace = Trace::start(&[]);
+    let mut before = Raw::connect(server.port);
+    before.send("POST /half HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n");
+    before.send(vec![b'x'; 500]);
+    assert_eq!(before.answer().body, b"whole");
+    // Nothing to wait for: no line may come.
+    let report = trace.collect(server.port, 0).lossless();
+    let (at_server, at_client) = report.both(server.port, 0);
+    assert!(at_server.is_empty() && at_client.is_empty());
+    drop(before);
+    server.join();
+}

@@ -78,7 +78,7 @@ fn an_end_that_was_not_told_of_is_made_up_for() {
         wire.client(1_000, &[Entry::headers(1, GET_FIELDS).opens().ends()]),
     ];
     let (_, pipeline) = run(&records);
-    assert_eq!(pipeline.with_streams().collect::<Vec<_>>(), [7]);
+    assert_eq!(pipeline.under_way().collect::<Vec<_>>(), [7]);
     let end = Close::untold(7).as_bytes().to_vec();
     let (seen, summary) = told(records.into_iter().chain([end]));
     let counts = (seen.len(), summary.lost.ring_full, summary.seen);
@@ -90,7 +90,7 @@ fn an_end_that_was_not_told_of_is_made_up_for() {
         wire.server(2_000, &[Entry::headers(3, OK_FIELDS).ends()]),
     ];
     let (seen, pipeline) = run(idle);
-    assert_eq!((seen.len(), pipeline.with_streams().count()), (1, 0));
+    assert_eq!((seen.len(), pipeline.under_way().count()), (1, 0));
 }
 
 #[test]
@@ -305,4 +305,35 @@ fn many_tables_together_stay_within_their_limit() {
     assert!(sink.0.iter().all(|seen| seen.path == text("/x")));
     let held = pipeline.occupancy().table_bytes;
     assert!(held < 100_000 + 200 * 2_500, "{held}");
+}
+
+#[test]
+fn streams_in_flight_are_known_but_those_that_may_have_ended_are_not_told() {
+    let mut wire = Wire::new(7);
+    let mut records = vec![
+        wire.conn(role::SERVER, false),
+        wire.client(1_000, &[Entry::headers(1, GET_FIELDS).opens().ends()]),
+        wire.client(1_500, &[Entry::headers(3, GET_FIELDS).opens().ends()]),
+        wire.server(2_000, &[Entry::headers(3, OK_FIELDS).ends()]),
+    ];
+    let in_flight = |pipeline: &Pipeline<FromRecord>| {
+        let mut all = Vec::new();
+        pipeline.in_flight(&mut |_, side, method| all.push((side, method.map(str::to_owned))));
+        all
+    };
+    let (seen, pipeline) = run(&records);
+    assert_eq!(seen.len(), 1);
+    assert_eq!(
+        in_flight(&pipeline),
+        [(Side::Server, Some("GET".to_owned()))]
+    );
+    // Something was lost, and perhaps the answer; what comes later is known again.
+    wire.lost(side::RESPONSE);
+    records.extend([
+        wire.client(3_000, &[Entry::headers(5, GET_FIELDS).opens().ends()]),
+        wire.server(4_000, &[Entry::headers(5, OK_FIELDS).ends()]),
+        wire.client(5_000, &[Entry::headers(7, GET_FIELDS).opens().ends()]),
+    ]);
+    let (_, pipeline) = run(&records);
+    assert_eq!(in_flight(&pipeline).len(), 1, "stream 7, not stream 1");
 }
