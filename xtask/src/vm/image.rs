@@ -4,7 +4,7 @@
 use super::cpio::Archive;
 use crate::process::output;
 use crate::{deps, ebpf, process, workspace};
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,8 +18,6 @@ const PACKAGES: [&str; 6] = [
     "libc-bin",
     "debian-archive-keyring",
 ];
-
-const HOST_TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// Installs what building and booting the image needs.
 pub(crate) fn install() -> Result<()> {
@@ -48,10 +46,10 @@ pub(crate) fn build(agent: Option<&Path>) -> Result<PathBuf> {
     archive.file("etc/group", b"root:x:0:\n");
     archive.file("bin/busybox", &fs::read("/bin/busybox")?);
     for program in ["nginx", "curl"] {
-        add_program(&mut archive, program)?;
+        add_installed(&mut archive, program)?;
     }
     if let Some(agent) = agent {
-        archive.file("bin/remora", &fs::read(agent)?);
+        add_program(&mut archive, "remora", agent)?;
     }
     let path = workspace::target().join("vm/initramfs");
     fs::create_dir_all(workspace::target().join("vm"))?;
@@ -60,13 +58,18 @@ pub(crate) fn build(agent: Option<&Path>) -> Result<PathBuf> {
 }
 
 /// Adds a program of this system and every shared library it loads.
-fn add_program(archive: &mut Archive, name: &str) -> Result<()> {
+fn add_installed(archive: &mut Archive, name: &str) -> Result<()> {
     let sbin = Path::new("/usr/sbin").join(name);
     let path = deps::which(name).or_else(|| sbin.exists().then_some(sbin));
     let path = path.with_context(|| format!("{name} is not installed"))?;
-    archive.file(&format!("bin/{name}"), &fs::read(&path)?);
+    add_program(archive, name, &path)
+}
+
+/// Adds a program and every shared library it loads.
+fn add_program(archive: &mut Archive, name: &str, path: &Path) -> Result<()> {
+    archive.file(&format!("bin/{name}"), &fs::read(path)?);
     // Lines of ldd: `libz.so.1 => /lib/…/libz.so.1 (0x…)`, `/lib64/ld-… (0x…)`.
-    let libraries = output(Command::new("ldd").arg(&path))?;
+    let libraries = output(Command::new("ldd").arg(path))?;
     for library in libraries
         .split_whitespace()
         .filter(|word| word.starts_with('/'))
@@ -77,42 +80,28 @@ fn add_program(archive: &mut Archive, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Builds the agent without shared libraries, as it is shipped, but compiled faster.
+/// Builds the agent as it is shipped, which the demo has done before, and returns a copy
+/// without debug information: the machine holds all its files in memory.
 pub(crate) fn build_agent() -> Result<PathBuf> {
-    let target_dir = workspace::target().join("vm/build");
     let mut command = Command::new(workspace::cargo());
-    command
-        .current_dir(workspace::root())
-        .args([
-            "build",
-            "--quiet",
-            "-p",
-            "remora",
-            "--bin",
-            "remora",
-            "--release",
-            "--locked",
-        ])
-        .args(["--target", HOST_TARGET, "--target-dir"])
-        .arg(&target_dir)
-        .env("RUSTFLAGS", "-C target-feature=+crt-static")
-        .env_remove("CARGO_ENCODED_RUSTFLAGS");
-    for setting in [
-        "lto=false",
-        "opt-level=1",
-        "codegen-units=16",
-        "debug=false",
-        "strip=true",
-    ] {
-        command
-            .arg("--config")
-            .arg(format!("profile.release.{setting}"));
-    }
+    command.current_dir(workspace::root()).args([
+        "build",
+        "--quiet",
+        "-p",
+        "remora",
+        "--bin",
+        "remora",
+        "--release",
+        "--locked",
+    ]);
     ebpf::builds_agent(&mut command);
     process::run(&mut command)?;
-    let agent = target_dir.join(HOST_TARGET).join("release/remora");
-    if !agent.exists() {
-        bail!("cargo built no {}", agent.display());
-    }
-    Ok(agent)
+    let stripped = workspace::target().join("vm/remora");
+    process::run(
+        Command::new("strip")
+            .arg("-o")
+            .arg(&stripped)
+            .arg(workspace::target().join("release/remora")),
+    )?;
+    Ok(stripped)
 }

@@ -1,7 +1,7 @@
 //! `test-vm`: the kernel matrix.
 //!
 //! Every kernel boots in an emulated machine with real servers and clients and the
-//! statically linked agent. The agent must load every program, see every request once
+//! agent. The agent must load every program, see every request once
 //! per side, and account for all of them.
 
 mod cpio;
@@ -35,7 +35,7 @@ pub(crate) struct Args {
     /// Only boot and make the requests, without the agent
     #[arg(long)]
     boot_only: bool,
-    /// Take this statically linked agent instead of building one
+    /// Take this agent instead of building one
     #[arg(long, value_name = "FILE")]
     agent: Option<PathBuf>,
 }
