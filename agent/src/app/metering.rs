@@ -48,12 +48,18 @@ impl Metering {
         })
     }
 
-    /// Exports a piece of the round that is due, if one is. To be called often.
-    pub(super) fn tick(&mut self, registry: &mut Registry, now_ns: u64) {
-        if self.last.elapsed() >= self.interval && !self.encoder.is_busy() {
+    /// Whether a round is due; begins it.
+    pub(super) fn begins(&mut self) -> bool {
+        let due = self.last.elapsed() >= self.interval && !self.encoder.is_busy();
+        if due {
             self.last = Instant::now();
             self.encoder.begin();
         }
+        due
+    }
+
+    /// Exports a piece of the round under way, if there is one. To be called often.
+    pub(super) fn tick(&mut self, registry: &mut Registry, now_ns: u64) {
         self.piece(registry, now_ns);
     }
 

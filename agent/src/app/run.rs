@@ -29,6 +29,9 @@ use crate::{output, signal};
 /// Kubernetes 30 s, systemd 90 s.
 const FLUSH: Duration = Duration::from_secs(10);
 
+/// How often silent series are looked for where metrics are not exported.
+const TEND: Duration = Duration::from_secs(60);
+
 /// How often what is known of capturing is brought up to date for `--listen`.
 const PUBLISH: Duration = Duration::from_secs(1);
 
@@ -112,6 +115,7 @@ pub(super) fn run(run: &Run) -> Result<u8, Failure> {
         reload: Reload::new(run.source.clone(), run.config.clone()),
         status: server.is_some().then_some(&status),
         published: Instant::now(),
+        tended: Instant::now(),
     };
     let followed = agent.follow(&mut live);
     status.stopping();
@@ -121,6 +125,7 @@ pub(super) fn run(run: &Run) -> Result<u8, Failure> {
         mut sink, metering, ..
     } = agent;
     if let Some(metering) = metering {
+        sink.registry.end_active();
         let exported = metering.finish(&mut sink.registry, unix_ns(), FLUSH);
         eprintln!("remora: metrics: {} data points", export_line(&exported));
     }
@@ -146,6 +151,7 @@ struct Agent<'a> {
     reload: Reload,
     status: Option<&'a Arc<RunStatus>>,
     published: Instant,
+    tended: Instant,
 }
 
 impl Agent<'_> {
@@ -154,9 +160,7 @@ impl Agent<'_> {
             live.step(STEP, &mut self.sink)?;
             self.sink.sink.sink.tick();
             self.sink.tick();
-            if let Some(metering) = &mut self.metering {
-                metering.tick(&mut self.sink.registry, unix_ns());
-            }
+            self.meter(live);
             if let Some(deciding) = self.reload.poll() {
                 self.sink.configure(&deciding);
             }
@@ -165,12 +169,32 @@ impl Agent<'_> {
         Ok(())
     }
 
+    /// Exports metrics, or tends those that are only read.
+    fn meter<P: crate::conn::Processes>(&mut self, live: &Live<P>) {
+        let registry = &mut self.sink.registry;
+        match &mut self.metering {
+            Some(metering) => {
+                if metering.begins() {
+                    registry.count_active(unix_ns(), |each| live.in_flight(each));
+                }
+                metering.tick(registry, unix_ns());
+            }
+            None if self.tended.elapsed() >= TEND => {
+                self.tended = Instant::now();
+                registry.tend(unix_ns());
+            }
+            None => {}
+        }
+    }
+
     /// Tells whoever asks at `--listen`.
     fn report<P: crate::conn::Processes>(&mut self, live: &mut Live<P>) -> Result<(), Failure> {
         let Some(status) = self.status else {
             return Ok(());
         };
         if status.red_wanted() {
+            let registry = &mut self.sink.registry;
+            registry.count_active(unix_ns(), |each| live.in_flight(each));
             status.hand_over(self.sink.prometheus());
         }
         if self.published.elapsed() >= PUBLISH {

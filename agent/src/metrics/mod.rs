@@ -1,7 +1,8 @@
 //! Rate, errors and durations of all requests, whether their spans are kept or not.
 //!
 //! The instruments are those of the semantic conventions: `http.{server,client}.request.duration`,
-//! `http.{server,client}.{request,response}.body.size` and `rpc.{server,client}.call.duration`.
+//! `http.{server,client}.{request,response}.body.size`, `http.{server,client}.active_requests` and
+//! `rpc.{server,client}.call.duration`.
 //! A series is a service, side, route, method, status, protocol version, error and, for clients,
 //! server. Counts are exact: what finds no room in the limits goes to one series a service with
 //! `otel.metric.overflow`.
@@ -10,6 +11,7 @@
 //! are at most [`Settings::max_series`], a quarter of them for one service, and an overflow series
 //! for each side and kind of at most [`services::MAX_SERVICES`] services.
 
+mod active;
 pub mod histogram;
 mod key;
 pub mod otlp;
@@ -133,6 +135,7 @@ pub struct Registry {
     overflow: u64,
     overflow_series: usize,
     retired: u64,
+    active: active::Counts,
 }
 
 impl Registry {
@@ -150,6 +153,7 @@ impl Registry {
             overflow: 0,
             overflow_series: 0,
             retired: 0,
+            active: active::Counts::new(),
         }
     }
 
@@ -318,6 +322,18 @@ impl Registry {
         series.exemplars = [None; 2];
     }
 
+    /// For where nothing is exported and metrics are only read: what [`Encoder`](otlp::Encoder)
+    /// does with silent and with long series at the end of a round.
+    pub fn tend(&mut self, now_ns: u64) {
+        let settings = &self.settings;
+        for series in &mut self.series {
+            if !Self::is_idle(series, settings, now_ns) {
+                Self::exported(series, settings, now_ns);
+            }
+        }
+        self.retire(now_ns);
+    }
+
     /// Whether a series was silent for too long.
     fn is_idle(series: &Series, settings: &Settings, now_ns: u64) -> bool {
         !series.touched && now_ns.saturating_sub(series.active_ns) >= settings.idle_ns
@@ -326,6 +342,7 @@ impl Registry {
     /// Removes series that are idle at `now_ns`; new ones count from then on.
     fn retire(&mut self, now_ns: u64) {
         self.since_ns = now_ns;
+        self.active.retain(|_, active| !active.ended);
         let before = self.series.len();
         let settings = &self.settings;
         self.series
@@ -354,6 +371,7 @@ impl Registry {
             .series
             .iter()
             .map(|series| series.key.service)
+            .chain(self.active.keys().map(|key| key.service))
             .collect();
         self.services.retain(|service| used.contains(&service));
     }

@@ -14,10 +14,11 @@ use opentelemetry_proto::tonic::metrics::v1::exponential_histogram_data_point::B
 use opentelemetry_proto::tonic::metrics::v1::{
     AggregationTemporality, DataPointFlags, Exemplar as WireExemplar, ExponentialHistogram,
     ExponentialHistogramDataPoint, Histogram as WireHistogram, HistogramDataPoint, Metric,
-    ResourceMetrics, ScopeMetrics, metric::Data,
+    NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum, metric::Data, number_data_point,
 };
 use prost::Message;
 
+use super::active::{Active, ActiveKey};
 use super::histogram::{Buckets, Histogram};
 use super::key::Key;
 use super::{Exemplar, Registry, Series};
@@ -51,6 +52,7 @@ pub(super) enum Instrument {
     RequestSize,
     ResponseSize,
     Call,
+    Active,
 }
 
 impl Instrument {
@@ -87,6 +89,16 @@ impl Instrument {
                 "By",
                 "Size of HTTP client response bodies.",
             ],
+            (Self::Active, Side::Server) => [
+                "http.server.active_requests",
+                "{request}",
+                "Number of active HTTP server requests.",
+            ],
+            (Self::Active, Side::Client) => [
+                "http.client.active_requests",
+                "{request}",
+                "Number of active HTTP requests.",
+            ],
             (Self::Call, Side::Server) => [
                 "rpc.server.call.duration",
                 "s",
@@ -122,6 +134,7 @@ impl Instrument {
 enum Points {
     Explicit(Vec<HistogramDataPoint>),
     Exponential(Vec<ExponentialHistogramDataPoint>),
+    Numbers(Vec<NumberDataPoint>),
 }
 
 /// Times of a point, and whether it says that the series has ended.
@@ -182,6 +195,11 @@ impl Encoder {
         }
         self.at = Some(end);
         if end >= registry.series.len() {
+            for (key, active) in &registry.active {
+                points += 1;
+                let group = groups.entry(key.service).or_default();
+                push_number(group, key, *active, now_ns);
+            }
             registry.retire(now_ns);
             self.at = None;
         }
@@ -249,6 +267,13 @@ fn metric(
         Points::Exponential(data_points) => Data::ExponentialHistogram(ExponentialHistogram {
             data_points,
             aggregation_temporality,
+        }),
+        // A sum that goes up and down is cumulative whatever is preferred for others
+        // (OTLP exporter, "Temporality preference").
+        Points::Numbers(data_points) => Data::Sum(Sum {
+            data_points,
+            aggregation_temporality: AggregationTemporality::Cumulative.into(),
+            is_monotonic: false,
         }),
     };
     Metric {
@@ -341,6 +366,41 @@ fn push(
     }
 }
 
+fn push_number(
+    group: &mut BTreeMap<(Instrument, bool), Points>,
+    key: &ActiveKey,
+    active: Active,
+    now_ns: u64,
+) {
+    let flags = if active.ended {
+        DataPointFlags::NoRecordedValueMask as u32
+    } else {
+        0
+    };
+    let value = i64::try_from(active.count).unwrap_or(i64::MAX);
+    let point = NumberDataPoint {
+        attributes: wire(active_labels(key)),
+        start_time_unix_nano: active.since_ns,
+        time_unix_nano: now_ns.max(active.since_ns.saturating_add(1)),
+        flags,
+        value: (!active.ended).then_some(number_data_point::Value::AsInt(value)),
+        ..Default::default()
+    };
+    let metric = (Instrument::Active, key.client);
+    let numbers = || Points::Numbers(Vec::new());
+    if let Points::Numbers(points) = group.entry(metric).or_insert_with(numbers) {
+        points.push(point);
+    }
+}
+
+/// The attributes of a count of active requests.
+pub(super) fn active_labels(key: &ActiveKey) -> Vec<(&'static str, Label<'_>)> {
+    vec![
+        ("http.request.method", Label::Text(&key.method)),
+        ("url.scheme", Label::Text("http")),
+    ]
+}
+
 fn exemplars(series: &Series) -> Vec<WireExemplar> {
     let wire = |exemplar: &Exemplar| WireExemplar {
         time_unix_nano: exemplar.unix_ns,
@@ -398,6 +458,10 @@ pub(super) enum Label<'a> {
 }
 
 fn attributes(key: &Key) -> Vec<KeyValue> {
+    wire(labels(key))
+}
+
+fn wire(labels: Vec<(&str, Label<'_>)>) -> Vec<KeyValue> {
     let pair = |(name, label): (&str, Label<'_>)| KeyValue {
         key: name.to_owned(),
         value: Some(AnyValue {
@@ -409,7 +473,7 @@ fn attributes(key: &Key) -> Vec<KeyValue> {
         }),
         ..Default::default()
     };
-    labels(key).into_iter().map(pair).collect()
+    labels.into_iter().map(pair).collect()
 }
 
 /// The name of a `grpc-status` (gRPC, "Status codes and their use").

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::histogram::{Buckets, Exponential, Histogram};
-use super::otlp::{Instrument, Label, labels};
+use super::otlp::{Instrument, Label, active_labels, labels};
 use super::{Registry, Series};
 use crate::exchange::Side;
 
@@ -36,7 +36,7 @@ pub fn render(registry: &Registry, out: &mut String) {
         // Writing to a `String` cannot fail.
         let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} histogram");
         for (series, histogram) in all {
-            let labels = label_text(registry, series);
+            let labels = label_text(registry, series.key.service, labels(&series.key));
             let mut bucket = |bound: &dyn std::fmt::Display, count: u64| {
                 let _ = writeln!(out, "{name}_bucket{{{labels},le=\"{bound}\"}} {count}");
             };
@@ -60,6 +60,26 @@ pub fn render(registry: &Registry, out: &mut String) {
             let _ = writeln!(out, "{name}_count{{{labels}}} {}", totals.count);
         }
     }
+    render_active(registry, out);
+}
+
+/// Sums that go up and down are gauges here.
+fn render_active(registry: &Registry, out: &mut String) {
+    for client in [false, true] {
+        let side = if client { Side::Client } else { Side::Server };
+        let [name, _, help] = Instrument::Active.words(side);
+        let name = name.replace('.', "_");
+        let mut all = (registry.active.iter())
+            .filter(|(key, active)| key.client == client && !active.ended)
+            .peekable();
+        if all.peek().is_some() {
+            let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge");
+        }
+        for (key, active) in all {
+            let labels = label_text(registry, key.service, active_labels(key));
+            let _ = writeln!(out, "{name}{{{labels}}} {}", active.count);
+        }
+    }
 }
 
 /// Values up to a power of two. At a coarser scale than 0 a bucket that goes beyond does not
@@ -77,7 +97,7 @@ fn up_to(exponential: &Exponential, power: i32) -> u64 {
     below.sum::<u64>() + u64::from(exponential.zeros)
 }
 
-fn label_text(registry: &Registry, series: &Series) -> String {
+fn label_text(registry: &Registry, service: u32, labels: Vec<(&str, Label<'_>)>) -> String {
     let mut text = String::with_capacity(256);
     let mut label = |name: &str, value: &dyn std::fmt::Display| {
         if !text.is_empty() {
@@ -85,7 +105,7 @@ fn label_text(registry: &Registry, series: &Series) -> String {
         }
         let _ = write!(text, "{name}=\"{value}\"");
     };
-    let service = registry.services.get(series.key.service);
+    let service = registry.services.get(service);
     label(
         "service_name",
         &escaped(service.map_or("", |service| &service.service)),
@@ -96,7 +116,7 @@ fn label_text(registry: &Registry, series: &Series) -> String {
     if let Some(container) = service.and_then(|service| service.container_id.as_deref()) {
         label("container_id", &escaped(container));
     }
-    for (name, value) in labels(&series.key) {
+    for (name, value) in labels {
         let name = name.replace('.', "_");
         match value {
             Label::Text(value) => label(&name, &escaped(value)),

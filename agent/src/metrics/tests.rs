@@ -4,7 +4,10 @@ use crate::exchange::{Exchange, ProcessInfo, Protocol, Rpc, Side};
 use crate::export::resource::HostResource;
 use crate::fixture::{START, curl, nginx, ok, server_conn, v6_conn};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
-use opentelemetry_proto::tonic::metrics::v1::{HistogramDataPoint, metric::Data};
+use opentelemetry_proto::tonic::common::v1::any_value::Value as AnyValue;
+use opentelemetry_proto::tonic::metrics::v1::{
+    AggregationTemporality, DataPointFlags, HistogramDataPoint, metric::Data, number_data_point,
+};
 use prost::Message;
 
 const SECOND: u64 = 1_000_000_000;
@@ -444,4 +447,113 @@ fn prometheus_text_is_complete_and_escaped() {
             "{text}"
         );
     }
+}
+
+/// Values of a metric with the method of each; `None` for the mark that it has ended.
+fn active(requests: &[ExportMetricsServiceRequest], name: &str) -> Vec<(String, Option<i64>)> {
+    let metrics = (requests.iter())
+        .flat_map(|request| &request.resource_metrics)
+        .flat_map(|group| &group.scope_metrics)
+        .flat_map(|scope| &scope.metrics);
+    let mut all = Vec::new();
+    for metric in metrics.filter(|metric| metric.name == name) {
+        let Some(Data::Sum(sum)) = &metric.data else {
+            panic!("{metric:?}");
+        };
+        assert!(!sum.is_monotonic, "{metric:?}");
+        assert_eq!(
+            sum.aggregation_temporality(),
+            AggregationTemporality::Cumulative
+        );
+        assert_eq!(metric.unit, "{request}");
+        for point in &sum.data_points {
+            assert!(point.start_time_unix_nano < point.time_unix_nano);
+            let value = point.value.map(|value| match value {
+                number_data_point::Value::AsInt(value) => value,
+                other => panic!("{other:?}"),
+            });
+            let ended = point.flags & DataPointFlags::NoRecordedValueMask as u32 != 0;
+            assert_eq!(value.is_none(), ended);
+            let pair = &point.attributes[0];
+            let method = pair.value.as_ref().unwrap().value.as_ref().unwrap();
+            let AnyValue::StringValue(method) = method else {
+                panic!("{method:?}");
+            };
+            assert_eq!(pair.key, "http.request.method");
+            all.push((method.clone(), value));
+        }
+    }
+    all
+}
+
+#[test]
+fn requests_under_way_are_told_in_every_round_until_their_kind_is_forgotten() {
+    let (nginx, tcp) = (nginx(), server_conn());
+    // Deltas are for what only grows.
+    let mut registry = registry(Settings {
+        delta: true,
+        ..Settings::default()
+    });
+    let mut encoder = encoder();
+    let mut told = |registry: &mut Registry, at: u64, methods: &[&str]| {
+        let now = START + at * SECOND;
+        registry.count_active(now, |each| {
+            for method in methods {
+                each(&nginx, Side::Server, Some(method).copied());
+            }
+        });
+        active(
+            &round(&mut encoder, registry, now),
+            "http.server.active_requests",
+        )
+    };
+    let some = |all: &[(&str, i64)]| -> Vec<(String, Option<i64>)> {
+        (all.iter())
+            .map(|(method, value)| ((*method).to_owned(), Some(*value)))
+            .collect()
+    };
+    let under_way = ["GET", "BREW", "GET", "MAKE"];
+    assert_eq!(
+        told(&mut registry, 10, &under_way),
+        some(&[("GET", 2), ("_OTHER", 2)])
+    );
+    registry.record(&ok(&nginx, &tcp), ROUTED, true);
+    // The methods nobody knows have no series that would keep them.
+    let mut ended = some(&[("GET", 0)]);
+    ended.push(("_OTHER".to_owned(), None));
+    assert_eq!(told(&mut registry, 20, &[]), ended);
+    assert_eq!(told(&mut registry, 30, &[]), some(&[("GET", 0)]));
+    // With the series goes the zero.
+    let idle = Settings::default().idle_ns / SECOND + 30;
+    told(&mut registry, idle, &[]);
+    let last = told(&mut registry, idle + 1, &[]);
+    assert_eq!(last, [("GET".to_owned(), None)]);
+    assert!(told(&mut registry, idle + 2, &[]).is_empty());
+    // At the end nobody looks any more.
+    told(&mut registry, idle + 3, &["GET"]);
+    registry.end_active();
+    let requests = round(
+        &mut Encoder::new(HostResource::default()),
+        &mut registry,
+        START,
+    );
+    assert_eq!(
+        active(&requests, "http.server.active_requests"),
+        [("GET".to_owned(), None)]
+    );
+}
+
+#[test]
+fn series_that_are_only_scraped_are_retired_as_well() {
+    let (nginx, tcp) = (nginx(), server_conn());
+    let mut registry = registry(Settings::default());
+    registry.record(&ok(&nginx, &tcp), ROUTED, true);
+    let idle = Settings::default().idle_ns;
+    for minute in 1..=5 {
+        registry.tend(START + minute * 60 * SECOND);
+        assert_eq!(registry.counts().series, 1, "{minute}");
+    }
+    registry.tend(START + 60 * SECOND + idle);
+    let counts = registry.counts();
+    assert_eq!((counts.series, counts.retired), (0, 1));
 }

@@ -32,6 +32,7 @@ mod recording;
 mod reload;
 mod rules;
 mod run;
+mod scraping;
 mod serving;
 mod silence;
 mod sockets;
