@@ -91,6 +91,15 @@ pub fn follow_frames(ctx: RawTracePointContext) -> i32 {
     0
 }
 
+#[raw_tracepoint(tracepoint = "sys_exit")]
+pub fn look_again(ctx: RawTracePointContext) -> i32 {
+    let result: i64 = ctx.arg(1);
+    if result > 0 {
+        let _ = syscalls::look_again(&ctx, ctx.arg(0), result as u64);
+    }
+    0
+}
+
 #[raw_tracepoint(tracepoint = "inet_sock_set_state")]
 pub fn inet_sock_set_state(ctx: RawTracePointContext) -> i32 {
     let _ = sock_state::changed(

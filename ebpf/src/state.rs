@@ -127,7 +127,7 @@ pub const RECEIVE: u8 = 1;
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Send {
-    /// The connection's socket.
+    /// The connection's socket; 0 if the bytes could not be read when the call entered.
     pub sk: u64,
     /// Arguments of the call, to recognise its return.
     pub fd: u64,

@@ -21,7 +21,8 @@ use crate::kernel::{
     Caller, Socket, args, bounded, can, file_member, forget, read_user, read_user_bytes,
 };
 use crate::maps::{
-    self, ADVANCE, BLANK_TASK, CONNS, FRAMES, STAGES, TASKS, config, count, count_call, offset,
+    self, ADVANCE, BLANK_TASK, CONNS, FRAMES, LOOK_AGAIN, STAGES, TASKS, config, count, count_call,
+    offset,
 };
 use crate::sends;
 use crate::state::{Conn, HTTP1, RECEIVE, SEND, Send, Task};
@@ -132,7 +133,13 @@ pub fn enter(registers: u64, number: u64) -> Option<()> {
     } else {
         u64::MAX
     };
-    let (conn, _) = conn::follow(&socket, SEND, || peek_two(call, &args, sent))?;
+    let (conn, _) = conn::follow(&socket, SEND, || {
+        let found = peek_two(call, &args, sent);
+        if found.is_none() && call <= call::LAST_BATCH {
+            unread(caller, fd, &args);
+        }
+        found
+    })?;
     let Some(send) = sends::begins(caller.tid()) else {
         // SAFETY: a valid map value.
         unsafe { conn::close(conn, socket.sk, close_reason::FRAMING_LOST, 0, false) };
@@ -165,6 +172,57 @@ pub fn enter(registers: u64, number: u64) -> Option<()> {
         // A file that is sent may have to be read first, whatever the socket says.
         let unseen = call > call::LAST_BATCH;
         (*send).nonblocking = (!unseen && (flags & O_NONBLOCK != 0 || dont_wait)) as u8;
+    }
+    None
+}
+
+/// The bytes of a send are in memory that nobody has touched yet, such as a constant in a
+/// program's file: the kernel will bring it in, these programs cannot. [`look_again`] does
+/// when the call returns.
+#[inline(always)]
+fn unread(caller: Caller, fd: u64, args: &Args) {
+    let Some(send) = sends::begins(caller.tid()) else {
+        return;
+    };
+    // SAFETY: a valid map value.
+    unsafe {
+        (*send).sk = 0;
+        (*send).sending = 1;
+        (*send).fd = fd;
+        (*send).buffer = args.second();
+        (*send).first = now();
+    }
+}
+
+/// A send returns whose bytes could not be read when it entered: see [`unread`]. A program of
+/// its own, because there is no room for it on the stack of [`exit`].
+#[inline(always)]
+pub fn look_again<C: EbpfContext>(ctx: &C, registers: u64, result: u64) -> Option<()> {
+    let args = args(registers)?;
+    let call = forget(call::on_return(args.number()?)?);
+    let caller = Caller::current();
+    let socket = caller.socket(args.first())?;
+    let len = if call == call::SENDMMSG {
+        read_user::<u32>(args.second() + BATCH_LEN)? as u64
+    } else {
+        result
+    };
+    let (conn, found) = conn::follow(&socket, SEND, || peek_two(call, &args, len))?;
+    // SAFETY: valid map values.
+    unsafe {
+        let task = task_or_close(caller, conn, socket.sk)?;
+        (*task).sk = socket.sk;
+        (*task).direction = SEND;
+        (*task).first = sends::of(caller.tid()).map_or(0, |send| (*send).first);
+        (*task).last = now();
+        prepare(task, caller, call, &args, result)?;
+        if found || (*conn).protocol == HTTP1 {
+            (*task).stage = ADVANCE as u8;
+            STAGES.tail_call(ctx, ADVANCE);
+        } else {
+            (*task).stage = FRAMES as u8;
+            STAGES.tail_call(ctx, FRAMES);
+        }
     }
     None
 }
@@ -300,6 +358,10 @@ pub fn exit<C: EbpfContext, const AGAIN: bool>(ctx: &C, registers: u64, result: 
         if !call::receives(call)
             && let Some(send) = sent(caller, call, &args)
         {
+            if (*send).sk == 0 {
+                STAGES.tail_call(ctx, LOOK_AGAIN);
+                return None;
+            }
             conn = CONNS.get_ptr_mut((*send).sk)?;
             task = task_or_close(caller, conn, (*send).sk)?;
             (*task).sk = (*send).sk;
@@ -330,6 +392,40 @@ pub fn exit<C: EbpfContext, const AGAIN: bool>(ctx: &C, registers: u64, result: 
             (*task).first = returned;
             (*task).last = returned;
         }
+        prepare(task, caller, call, &args, result)?;
+        if found {
+            // Once a connection. The verifier would follow every way to find one through all
+            // of the first run.
+            (*task).stage = ADVANCE as u8;
+            STAGES.tail_call(ctx, ADVANCE);
+            return None;
+        }
+        // Constant indices: these jumps are direct.
+        if (*conn).protocol == HTTP1 {
+            (*task).stage = ADVANCE as u8;
+            return advance::run(ctx, task, conn);
+        } else {
+            (*task).stage = FRAMES as u8;
+            STAGES.tail_call(ctx, FRAMES);
+        }
+    }
+    None
+}
+
+/// Where the bytes of a call are, of which nothing is known yet.
+///
+/// # Safety
+/// `task` is a valid map value.
+#[inline(always)]
+unsafe fn prepare(
+    task: *mut Task,
+    caller: Caller,
+    call: u8,
+    args: &Args,
+    result: u64,
+) -> Option<()> {
+    // SAFETY: promised by the caller.
+    unsafe {
         (*task).tgid = caller.tgid();
         (*task).tid = caller.tid();
         (*task).left = result;
@@ -352,24 +448,9 @@ pub fn exit<C: EbpfContext, const AGAIN: bool>(ctx: &C, registers: u64, result: 
         } else {
             (*task).piece_len = result;
         }
-        count_call(Counter::Calls);
-        if found {
-            // Once a connection. The verifier would follow every way to find one through all
-            // of the first run.
-            (*task).stage = ADVANCE as u8;
-            STAGES.tail_call(ctx, ADVANCE);
-            return None;
-        }
-        // Constant indices: these jumps are direct.
-        if (*conn).protocol == HTTP1 {
-            (*task).stage = ADVANCE as u8;
-            return advance::run(ctx, task, conn);
-        } else {
-            (*task).stage = FRAMES as u8;
-            STAGES.tail_call(ctx, FRAMES);
-        }
     }
-    None
+    count_call(Counter::Calls);
+    Some(())
 }
 
 /// What nothing of the call is known of yet.

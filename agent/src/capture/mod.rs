@@ -110,11 +110,12 @@ const AGAIN: [(&str, &str); 2] = [
 const PREEMPTIBLE_SINCE: u32 = 7;
 
 /// Programs that others continue in, with their index.
-const STAGES: [(&str, u32); 4] = [
+const STAGES: [(&str, u32); 5] = [
     ("advance", 0),
     ("announce", 1),
     ("give_up", 2),
     ("follow_frames", 3),
+    ("look_again", 4),
 ];
 
 /// The loaded and attached programs. Everything is undone when this is dropped.
