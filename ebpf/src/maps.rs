@@ -90,6 +90,8 @@ pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNT as u
 #[map]
 pub static BLANK_CONN: Array<Conn> = Array::with_max_entries(1, 0);
 #[map]
+pub static BLANK_SEND: Array<Send> = Array::with_max_entries(1, 0);
+#[map]
 pub static BLANK_TASK: Array<Task> = Array::with_max_entries(1, 0);
 
 /// Programs that continue others.

@@ -10,7 +10,7 @@ use remora_common::config::config_flags;
 use remora_common::counters::Counter;
 
 use crate::kernel::can;
-use crate::maps::{CLAIM, MORE_SENDS, SEND_SLOTS, SENDS, count};
+use crate::maps::{BLANK_SEND, CLAIM, MORE_SENDS, SEND_SLOTS, SENDS, count};
 use crate::state::Send;
 
 #[inline(always)]
@@ -47,9 +47,11 @@ pub fn begins(tid: u32) -> Option<*mut Send> {
 
 #[inline(always)]
 fn insert(key: u32) -> bool {
-    MORE_SENDS
-        .insert(key, Send::NONE, BPF_NOEXIST as u64)
-        .is_ok()
+    // From a map: to make one on the stack is a call of `memset`, whose frame old kernels have
+    // no room for.
+    BLANK_SEND
+        .get(0)
+        .is_some_and(|blank| MORE_SENDS.insert(key, blank, BPF_NOEXIST as u64).is_ok())
 }
 
 /// What was noted when this thread last began to send, if anything.

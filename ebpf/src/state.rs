@@ -145,20 +145,6 @@ pub struct Send {
     pub reserved: u8,
 }
 
-impl Send {
-    pub const NONE: Self = Self {
-        sk: 0,
-        fd: 0,
-        buffer: 0,
-        first: 0,
-        tid: 0,
-        sending: 0,
-        nonblocking: 0,
-        shared: 0,
-        reserved: 0,
-    };
-}
-
 /// A call that is being accounted. The staged record and its bytes lie behind each other
 /// so that they go to the ring as one piece.
 #[repr(C)]
