@@ -9,9 +9,11 @@ pub mod metrics;
 mod values;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::export::batch::Signal;
+use crate::export::credentials::Credentials;
 use crate::span::method::KnownMethods;
 use values::Reader;
 
@@ -90,6 +92,8 @@ pub struct OtlpSettings {
     pub endpoint: http::Uri,
     /// Headers (metadata for gRPC), names in lower case. They often hold secrets.
     pub headers: Headers,
+    /// `otlp_headers_file` and `otlp_bearer_token_file`: more of them, from files.
+    pub credentials: Option<Arc<Credentials>>,
     /// Time for one request; `None` is no limit.
     pub timeout: Option<Duration>,
     /// Whether bodies are compressed with gzip.
@@ -269,6 +273,7 @@ fn otlp(reader: &mut Reader<'_>, signal: Signal) -> OtlpSettings {
         protocol,
         endpoint,
         headers,
+        credentials: None,
         timeout,
         gzip,
         certificate,

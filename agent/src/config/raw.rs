@@ -8,7 +8,7 @@ use serde_norway::Value;
 use super::{Mistake, did_you_mean};
 
 /// Keys of the file. The variable of a key is `REMORA_` and the key in capitals.
-pub const KEYS: [&str; 29] = [
+pub const KEYS: [&str; 31] = [
     "capture_head_bytes",
     "exclude",
     "export_failover",
@@ -19,6 +19,8 @@ pub const KEYS: [&str; 29] = [
     "max_connections",
     "max_routes",
     "metrics_max_series",
+    "otlp_bearer_token_file",
+    "otlp_headers_file",
     "profile",
     "profile_hz",
     "profile_interval",

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use remora_common::config::HEAD_BYTES;
@@ -14,6 +15,7 @@ use super::rule::{Rule, Rules};
 use super::sampling::Deciding;
 use super::spool::{SPOOL_BYTES, SPOOL_DRAIN_BYTES, SPOOL_SYNC, SpoolSettings};
 use super::{Mistake, did_you_mean};
+use crate::export::credentials::Credentials;
 use crate::output::query::QueryPolicy;
 use crate::text::duration::parse_duration;
 use crate::text::size::parse_size;
@@ -58,6 +60,10 @@ pub struct Config {
     /// `export_failover`: URLs of gateways to send to while the first cannot be reached,
     /// in order of preference.
     pub export_failover: Vec<String>,
+    /// `otlp_headers_file`: a file of headers for gateways, read again when it changes.
+    pub otlp_headers_file: Option<PathBuf>,
+    /// `otlp_bearer_token_file`: a file with a bearer token for gateways, likewise.
+    pub otlp_bearer_token_file: Option<PathBuf>,
     /// `spool_dir` and its companions: the disk behind the export queue, if there is one.
     pub spool: Option<SpoolSettings>,
 }
@@ -102,10 +108,42 @@ impl Config {
             }));
         });
         let config = Self::resolve(&raw, &mut mistakes);
+        let credentials = config.credentials(&raw, &mut mistakes);
         match otel {
-            Ok(otel) if mistakes.is_empty() => Ok((config, otel)),
+            Ok(mut otel) if mistakes.is_empty() => {
+                for settings in [&mut otel.traces, &mut otel.metrics, &mut otel.profiles] {
+                    settings.credentials.clone_from(&credentials);
+                }
+                Ok((config, otel))
+            }
             _ => Err(mistakes),
         }
+    }
+
+    /// Reads the files of headers and tokens, each by itself to tell which one is wrong.
+    fn credentials(&self, raw: &Raw, mistakes: &mut Vec<Mistake>) -> Option<Arc<Credentials>> {
+        let (headers, token) = (&self.otlp_headers_file, &self.otlp_bearer_token_file);
+        let tries = [
+            (
+                "otlp_headers_file",
+                Credentials::open(headers.clone(), None),
+            ),
+            (
+                "otlp_bearer_token_file",
+                Credentials::open(None, token.clone()),
+            ),
+        ];
+        for (key, tried) in tries {
+            if let Err(error) = tried {
+                let origin = raw.get(key).map_or(key, |given| &given.origin);
+                mistakes.push(Mistake::new(origin, error));
+            }
+        }
+        if headers.is_none() && token.is_none() {
+            return None;
+        }
+        let opened = Credentials::open(headers.clone(), token.clone());
+        opened.ok().map(Arc::new)
     }
 
     /// Turns texts into values. Where one is wrong, the default takes its place and
@@ -155,6 +193,8 @@ impl Config {
                 .get("export_failover")
                 .map(|given| items(given).into_iter().map(str::to_owned).collect())
                 .unwrap_or_default(),
+            otlp_headers_file: path(raw.get("otlp_headers_file"), mistakes),
+            otlp_bearer_token_file: path(raw.get("otlp_bearer_token_file"), mistakes),
             spool: spool(raw, mistakes),
         }
     }

@@ -243,3 +243,36 @@ fn profiles_are_off_until_they_are_switched_on() {
     ];
     assert_eq!(load(&wrong).unwrap_err().len(), 3);
 }
+
+#[test]
+fn files_of_credentials_are_read_at_once() {
+    let (headers, token) = (file("x-key=s3cret"), file("s3cret\n"));
+    let set = |headers: &Path, token: &Path| {
+        Config::load_with_otel(
+            None,
+            &[],
+            &env(&[
+                ("REMORA_OTLP_HEADERS_FILE", headers.to_str().unwrap()),
+                ("REMORA_OTLP_BEARER_TOKEN_FILE", token.to_str().unwrap()),
+            ]),
+        )
+    };
+    let (config, otel) = set(headers.path(), token.path()).unwrap();
+    assert_eq!(config.otlp_headers_file.as_deref(), Some(headers.path()));
+    for settings in [&otel.traces, &otel.metrics, &otel.profiles] {
+        assert!(settings.credentials.is_some());
+    }
+    assert!(!format!("{config:?} {otel:?}").contains("s3cret"));
+
+    // The one holds no header, the other is not there.
+    let mistakes = set(token.path(), Path::new("/does/not/exist")).unwrap_err();
+    let origins: Vec<&str> = mistakes.iter().map(|it| it.origin.as_str()).collect();
+    let expected = ["REMORA_OTLP_HEADERS_FILE", "REMORA_OTLP_BEARER_TOKEN_FILE"];
+    assert_eq!(origins, expected);
+    let told = failure(&mistakes).to_string();
+    assert!(
+        told.contains("line 1 is not name=value") && told.contains("name a file"),
+        "{told}"
+    );
+    assert!(!told.contains("s3cret"));
+}

@@ -191,7 +191,7 @@ impl Delivery {
                     self.log(|| warn!(spans = piece.items, bytes = piece.body.len(), %cause, "request too large for the gateway, sending it in parts"));
                     return End::TooLarge;
                 }
-                Outcome::Refused { cause } => {
+                Outcome::Refused { cause } | Outcome::Unauthorized { cause } => {
                     self.log(|| warn!(spans = piece.items, %cause, "the gateway refused spans"));
                     return End::GivenUp(DropReason::Rejected);
                 }

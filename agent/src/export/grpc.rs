@@ -3,28 +3,28 @@
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
-use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
+use http::{HeaderName, HeaderValue, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Limited};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use prost::Message;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tonic::body::Body;
 use tonic::client::GrpcService;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
 use super::batch::Signal;
+use super::connect::{Connector, HTTP2};
 use super::gzip::compress;
+use super::headers::Headers;
 use super::response::{self, MAX_RESPONSE_BYTES, causes, printable};
 use super::retry::Outcome;
-use super::tls::{TlsError, read_pem};
-use super::{CONNECT_TIMEOUT, IDLE_TIMEOUT, KEEPALIVE, USER_AGENT};
+use super::tls::TlsError;
+use super::{IDLE_TIMEOUT, KEEPALIVE, USER_AGENT};
 use crate::config::otel::OtlpSettings;
 
 /// Why a gRPC client cannot be set up.
@@ -42,7 +42,7 @@ pub enum GrpcError {
 #[derive(Debug)]
 pub struct GrpcExporter {
     channel: Channel,
-    headers: HeaderMap,
+    headers: Headers,
     gzip: bool,
 }
 
@@ -53,38 +53,31 @@ impl GrpcExporter {
     /// # Errors
     /// If TLS cannot be set up.
     pub fn new(settings: &OtlpSettings) -> Result<Self, GrpcError> {
-        let mut endpoint = Endpoint::from(settings.endpoint.clone())
+        let connector = Connector::new(settings, Some(HTTP2))?;
+        // Where to connect to, and whether with TLS, is the connector's: only what requests
+        // say of it is tonic's.
+        let endpoint = Endpoint::from_static("http://gateway.invalid")
+            .origin(settings.endpoint.clone())
             .user_agent(USER_AGENT)?
-            .connect_timeout(CONNECT_TIMEOUT)
-            .tcp_keepalive(Some(KEEPALIVE))
             .http2_keep_alive_interval(KEEPALIVE)
-            .keep_alive_timeout(IDLE_TIMEOUT)
-            .tcp_nodelay(true);
-        if settings.endpoint.scheme_str() == Some("https") {
-            endpoint = endpoint.tls_config(tls(settings)?)?;
-        }
-        let mut headers = HeaderMap::new();
-        for (name, value) in &settings.headers.0 {
-            headers.append(name, value.clone());
-        }
-        // Not the user's to set: they describe the message.
-        let fixed = |value| HeaderValue::from_static(value);
-        headers.insert(header::CONTENT_TYPE, fixed("application/grpc"));
-        headers.insert(header::TE, fixed("trailers"));
+            .keep_alive_timeout(IDLE_TIMEOUT);
+        let mut ours = vec![
+            (header::CONTENT_TYPE, "application/grpc".to_owned()),
+            (header::TE, "trailers".to_owned()),
+        ];
         if settings.gzip {
-            headers.insert(HeaderName::from_static("grpc-encoding"), fixed("gzip"));
+            ours.push((HeaderName::from_static("grpc-encoding"), "gzip".to_owned()));
         }
         if let Some(timeout) = settings.timeout {
-            let value = HeaderValue::try_from(grpc_timeout(timeout));
-            headers.extend(
-                value
-                    .ok()
-                    .map(|it| (HeaderName::from_static("grpc-timeout"), it)),
-            );
+            let name = HeaderName::from_static("grpc-timeout");
+            ours.push((name, grpc_timeout(timeout)));
         }
+        let ours = ours
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, HeaderValue::try_from(value).ok()?)));
         Ok(Self {
-            channel: endpoint.connect_lazy(),
-            headers,
+            channel: endpoint.connect_with_connector_lazy(connector),
+            headers: Headers::new(settings, ours),
             gzip: settings.gzip,
         })
     }
@@ -102,17 +95,19 @@ impl GrpcExporter {
         *request.method_mut() = http::Method::POST;
         *request.version_mut() = http::Version::HTTP_2;
         *request.uri_mut() = Uri::from_static(signal.grpc_path());
-        *request.headers_mut() = self.headers.clone();
+        let mut sent = self.headers.next();
+        *request.headers_mut() = std::mem::take(&mut sent.headers);
         let mut channel = self.channel.clone();
         let ready = poll_fn(|context| GrpcService::<Body>::poll_ready(&mut channel, context));
         let response = match ready.await {
             Ok(()) => GrpcService::call(&mut channel, request).await,
             Err(error) => Err(error),
         };
-        match response {
+        let outcome = match response {
             Ok(response) => answer(response).await,
             Err(error) => broken(&error),
-        }
+        };
+        self.headers.judge(&sent, outcome)
     }
 }
 
@@ -174,23 +169,9 @@ fn classify_http(status: StatusCode) -> Outcome {
         | StatusCode::SERVICE_UNAVAILABLE
         | StatusCode::GATEWAY_TIMEOUT => Outcome::Retry { after: None, cause },
         StatusCode::PAYLOAD_TOO_LARGE => Outcome::TooLarge { cause },
+        StatusCode::UNAUTHORIZED => Outcome::Unauthorized { cause },
         _ => Outcome::Refused { cause },
     }
-}
-
-fn tls(settings: &OtlpSettings) -> Result<ClientTlsConfig, TlsError> {
-    let certificates = |path: &Path| read_pem::<CertificateDer<'static>>(path, "certificate");
-    let mut tls = ClientTlsConfig::new();
-    tls = match &settings.certificate {
-        Some(path) => tls.ca_certificate(Certificate::from_pem(certificates(path)?.0)),
-        None => tls.with_native_roots(),
-    };
-    if let Some(client) = &settings.client {
-        let (chain, _) = certificates(&client.certificate)?;
-        let (key, _) = read_pem::<PrivateKeyDer<'static>>(&client.key, "private key")?;
-        tls = tls.identity(Identity::from_pem(chain, key));
-    }
-    Ok(tls)
 }
 
 /// OTLP specification, "OTLP/gRPC Response": what may be sent again.
@@ -207,6 +188,7 @@ fn classify(status: &Status) -> Outcome {
         | Code::OutOfRange
         | Code::Unavailable
         | Code::DataLoss => Outcome::Retry { after, cause },
+        Code::Unauthenticated => Outcome::Unauthorized { cause },
         Code::ResourceExhausted if after.is_some() => Outcome::Retry { after, cause },
         _ => Outcome::Refused { cause },
     }
@@ -276,6 +258,8 @@ mod tests {
                     matches!(outcome, Outcome::Retry { after: None, .. }),
                     "{code}"
                 );
+            } else if code == 16 {
+                assert!(matches!(outcome, Outcome::Unauthorized { .. }), "{code}");
             } else {
                 assert!(matches!(outcome, Outcome::Refused { .. }), "{code}");
             }

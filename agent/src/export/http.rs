@@ -3,28 +3,29 @@
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::{Client, connect::HttpConnector};
+use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use prost::Message;
 
+use super::connect::Connector;
 use super::gzip::compress;
+use super::headers::Headers;
 use super::response::{self, MAX_RESPONSE_BYTES, RpcStatus, causes, printable};
 use super::retry::{Outcome, retry_after};
-use super::tls::{TlsError, client_config};
-use super::{CONNECT_TIMEOUT, IDLE_TIMEOUT, KEEPALIVE, USER_AGENT};
+use super::tls::TlsError;
+use super::{IDLE_TIMEOUT, USER_AGENT};
 use crate::config::otel::OtlpSettings;
 
 /// A connection pool to one URL.
 #[derive(Debug)]
 pub struct HttpExporter {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: Client<Connector, Full<Bytes>>,
     endpoint: Uri,
-    headers: HeaderMap,
+    headers: Headers,
     gzip: bool,
 }
 
@@ -34,39 +35,30 @@ impl HttpExporter {
     /// # Errors
     /// If TLS cannot be set up.
     pub fn new(settings: &OtlpSettings) -> Result<Self, TlsError> {
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        tcp.set_keepalive(Some(KEEPALIVE));
-        tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(client_config(settings)?)
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(tcp);
+        let connector = Connector::new(settings, None)?;
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
             .build(connector);
-        let mut headers = HeaderMap::new();
-        headers.insert(
-            header::USER_AGENT,
-            header::HeaderValue::from_static(USER_AGENT),
-        );
-        for (name, value) in &settings.headers.0 {
-            headers.append(name, value.clone());
-        }
-        // Not the user's to set: they describe the body.
-        let protobuf = header::HeaderValue::from_static("application/x-protobuf");
-        headers.insert(header::CONTENT_TYPE, protobuf);
+        let mut ours = vec![(header::CONTENT_TYPE, "application/x-protobuf")];
         if settings.gzip {
-            let gzip = header::HeaderValue::from_static("gzip");
-            headers.insert(header::CONTENT_ENCODING, gzip);
+            ours.push((header::CONTENT_ENCODING, "gzip"));
         }
+        if !settings
+            .headers
+            .0
+            .iter()
+            .any(|(name, _)| *name == header::USER_AGENT)
+        {
+            ours.push((header::USER_AGENT, USER_AGENT));
+        }
+        let ours = ours
+            .into_iter()
+            .map(|(name, value)| (name, HeaderValue::from_static(value)));
         Ok(Self {
             client,
             endpoint: settings.endpoint.clone(),
-            headers,
+            headers: Headers::new(settings, ours),
             gzip: settings.gzip,
         })
     }
@@ -85,14 +77,16 @@ impl HttpExporter {
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = http::Method::POST;
         *request.uri_mut() = self.endpoint.clone();
-        *request.headers_mut() = self.headers.clone();
-        match self.client.request(request).await {
+        let mut sent = self.headers.next();
+        *request.headers_mut() = std::mem::take(&mut sent.headers);
+        let outcome = match self.client.request(request).await {
             Ok(response) => answer(response).await,
             Err(error) => Outcome::Retry {
                 after: None,
                 cause: causes(&error),
             },
-        }
+        };
+        self.headers.judge(&sent, outcome)
     }
 }
 
@@ -119,6 +113,7 @@ fn classify(status: StatusCode, headers: &HeaderMap, body: &[u8], now: SystemTim
             cause,
         },
         StatusCode::PAYLOAD_TOO_LARGE => Outcome::TooLarge { cause },
+        StatusCode::UNAUTHORIZED => Outcome::Unauthorized { cause },
         _ => Outcome::Refused { cause },
     }
 }
@@ -163,6 +158,7 @@ mod tests {
                     assert!(matches!(outcome, Outcome::Retry { after: None, .. }))
                 }
                 413 => assert!(matches!(outcome, Outcome::TooLarge { .. })),
+                401 => assert!(matches!(outcome, Outcome::Unauthorized { .. })),
                 _ => assert!(matches!(outcome, Outcome::Refused { .. }), "{status}"),
             }
         }

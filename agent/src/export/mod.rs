@@ -8,12 +8,15 @@
 
 pub mod batch;
 pub mod breaker;
+pub mod connect;
 pub mod counters;
+pub mod credentials;
 pub mod deliver;
 pub mod exporter;
 pub mod file;
 pub mod grpc;
 pub mod gzip;
+mod headers;
 pub mod http;
 pub mod otlp;
 pub mod profiles;
@@ -22,7 +25,9 @@ pub mod response;
 pub mod retry;
 pub mod sink;
 pub mod split;
+pub mod stream;
 pub mod tls;
+mod watch;
 
 use std::time::Duration;
 

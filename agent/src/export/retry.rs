@@ -46,6 +46,11 @@ pub enum Outcome {
         /// For the log.
         cause: String,
     },
+    /// The gateway refused it because of who sends it, or because that is not known.
+    Unauthorized {
+        /// For the log.
+        cause: String,
+    },
     /// The gateway refused it for good.
     Refused {
         /// For the log.

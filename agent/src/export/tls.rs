@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
+use super::watch::Watched;
 use crate::config::otel::{ClientIdentity, OtlpSettings};
 
 /// Why TLS cannot be set up.
@@ -44,10 +45,7 @@ pub enum TlsError {
 ///
 /// # Errors
 /// If the file cannot be read, or nothing of the kind is in it.
-pub fn read_pem<T: PemObject>(
-    path: &Path,
-    what: &'static str,
-) -> Result<(Vec<u8>, Vec<T>), TlsError> {
+pub fn read_pem<T: PemObject>(path: &Path, what: &'static str) -> Result<Vec<T>, TlsError> {
     let pem = fs::read(path).map_err(|source| TlsError::Read {
         path: path.into(),
         source,
@@ -59,31 +57,84 @@ pub fn read_pem<T: PemObject>(
             what,
         });
     }
-    Ok((pem, items))
+    Ok(items)
 }
 
 /// TLS as the settings want it: the system's authorities or the given ones, and the
-/// agent's certificate if there is one. TLS 1.2 and 1.3. For an endpoint without TLS
-/// nothing is read.
-///
-/// # Errors
-/// If a file is unreadable or holds nothing useful, or no authority is known.
-pub fn client_config(settings: &OtlpSettings) -> Result<ClientConfig, TlsError> {
-    let mut roots = RootCertStore::empty();
-    if settings.endpoint.scheme_str() == Some("https") {
-        match &settings.certificate {
-            Some(path) => {
-                let (_, authorities) = read_pem::<CertificateDer<'static>>(path, "certificate")?;
-                for authority in authorities {
-                    roots.add(authority)?;
+/// agent's certificate if there is one. TLS 1.2 and 1.3.
+#[derive(Debug)]
+pub struct TlsFiles {
+    certificate: Option<PathBuf>,
+    client: Option<ClientIdentity>,
+    alpn: Option<&'static [u8]>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    watched: Watched,
+    config: Arc<ClientConfig>,
+}
+
+impl TlsFiles {
+    /// Reads the files. `alpn` is the protocol to ask for.
+    ///
+    /// # Errors
+    /// If a file is unreadable or holds nothing useful, or no authority is known.
+    pub fn new(settings: &OtlpSettings, alpn: Option<&'static [u8]>) -> Result<Self, TlsError> {
+        let (certificate, client) = (settings.certificate.clone(), settings.client.clone());
+        let mut paths: Vec<PathBuf> = certificate.iter().cloned().collect();
+        if let Some(ClientIdentity { certificate, key }) = &client {
+            paths.extend([certificate.clone(), key.clone()]);
+        }
+        let watched = Watched::new(paths);
+        let config = read(certificate.as_deref(), client.as_ref(), alpn)?;
+        Ok(Self {
+            certificate,
+            client,
+            alpn,
+            state: Mutex::new(State { watched, config }),
+        })
+    }
+
+    /// What a new connection is to use: what is in the files by now. While they make no
+    /// sense, a certificate that does not fit its key yet for instance, it is what was in
+    /// them before; that is logged once a change.
+    pub fn current(&self) -> Arc<ClientConfig> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.watched.changed() {
+            match read(self.certificate.as_deref(), self.client.as_ref(), self.alpn) {
+                Ok(config) => {
+                    state.config = config;
+                    tracing::info!("new certificates are in use for connections to the gateway");
+                }
+                Err(error) => {
+                    let error = error.to_string();
+                    tracing::warn!(error, "the new certificates are refused, the old ones stay");
                 }
             }
-            None => {
-                let native = rustls_native_certs::load_native_certs();
-                roots.add_parsable_certificates(native.certs);
-                if roots.is_empty() {
-                    return Err(TlsError::NoRoots);
-                }
+        }
+        Arc::clone(&state.config)
+    }
+}
+
+fn read(
+    certificate: Option<&Path>,
+    client: Option<&ClientIdentity>,
+    alpn: Option<&'static [u8]>,
+) -> Result<Arc<ClientConfig>, TlsError> {
+    let mut roots = RootCertStore::empty();
+    match certificate {
+        Some(path) => {
+            for authority in read_pem::<CertificateDer<'static>>(path, "certificate")? {
+                roots.add(authority)?;
+            }
+        }
+        None => {
+            let native = rustls_native_certs::load_native_certs();
+            roots.add_parsable_certificates(native.certs);
+            if roots.is_empty() {
+                return Err(TlsError::NoRoots);
             }
         }
     }
@@ -91,12 +142,14 @@ pub fn client_config(settings: &OtlpSettings) -> Result<ClientConfig, TlsError> 
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots);
-    Ok(match &settings.client {
+    let mut config = match client {
         None => builder.with_no_client_auth(),
         Some(ClientIdentity { certificate, key }) => {
-            let (_, chain) = read_pem::<CertificateDer<'static>>(certificate, "certificate")?;
-            let (_, mut keys) = read_pem::<PrivateKeyDer<'static>>(key, "private key")?;
+            let chain = read_pem::<CertificateDer<'static>>(certificate, "certificate")?;
+            let mut keys = read_pem::<PrivateKeyDer<'static>>(key, "private key")?;
             builder.with_client_auth_cert(chain, keys.remove(0))?
         }
-    })
+    };
+    config.alpn_protocols = alpn.iter().map(|it| it.to_vec()).collect();
+    Ok(Arc::new(config))
 }

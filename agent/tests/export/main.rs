@@ -6,9 +6,11 @@
     reason = "a test panics when something is wrong"
 )]
 
+mod credentials;
 mod delivery;
 mod encode;
 mod file;
+mod front;
 mod grpc;
 mod http;
 mod profiles;

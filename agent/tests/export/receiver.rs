@@ -39,6 +39,9 @@ pub(crate) enum Answer {
     Ok,
     /// Success, with this `partial_success`.
     Partial(i64, &'static str),
+    /// Success if the request is authorized like this; else a refusal that quotes all of
+    /// its headers.
+    Wants(String),
     /// HTTP: this status and headers.
     Status(u16, Vec<(&'static str, &'static str)>),
     /// gRPC: this status.
@@ -153,6 +156,7 @@ impl Receiver {
         let (runtime, shared) = prepare(script);
         let service = TraceServiceServer::new(Grpc(Arc::clone(&shared)))
             .accept_compressed(CompressionEncoding::Gzip)
+            .accept_compressed(CompressionEncoding::Zstd)
             .max_decoding_message_size(64 << 20);
         let mut server = Server::builder();
         if let Some(tls) = tls {
@@ -236,18 +240,19 @@ async fn answer(
 ) -> Result<Response<Full<Bytes>>, Box<dyn std::error::Error + Send + Sync>> {
     let (head, body) = request.into_parts();
     let raw = body.collect().await?.to_bytes();
-    let body = if head
-        .headers
-        .get("content-encoding")
-        .is_some_and(|coding| coding == "gzip")
-    {
-        let mut plain = Vec::new();
-        flate2::read::GzDecoder::new(&raw[..]).read_to_end(&mut plain)?;
-        Bytes::from(plain)
-    } else {
-        raw
+    let coding = head.headers.get("content-encoding");
+    let body = match coding.map(|coding| coding.as_bytes()) {
+        None => raw,
+        Some(b"zstd") => Bytes::from(zstd::decode_all(&raw[..])?),
+        Some(coding) => {
+            assert_eq!(coding, b"gzip");
+            let mut plain = Vec::new();
+            flate2::read::GzDecoder::new(&raw[..]).read_to_end(&mut plain)?;
+            Bytes::from(plain)
+        }
     };
     let number = shared.numbers.fetch_add(1, Ordering::Relaxed);
+    let headers = head.headers.clone();
     shared.received.lock().unwrap().push(Received {
         path: head.uri.to_string(),
         headers: head.headers,
@@ -265,6 +270,13 @@ async fn answer(
     };
     let response = match shared.next() {
         Answer::Ok => accept(None),
+        Answer::Wants(authorization) => match refusal(&headers, &authorization) {
+            None => accept(None),
+            Some(quote) => Response::builder()
+                .status(401)
+                .header("content-type", "text/plain")
+                .body(Full::new(Bytes::from(quote)))?,
+        },
         Answer::Late(time) => {
             let response = accept(None);
             tokio::time::sleep(time).await;
@@ -301,6 +313,16 @@ async fn answer(
     Ok(response)
 }
 
+/// What a gateway says that wants other credentials, and should not say.
+fn refusal(headers: &HeaderMap, authorization: &str) -> Option<String> {
+    let given = headers.get("authorization");
+    if given.is_some_and(|given| given == authorization) {
+        return None;
+    }
+    let values: Vec<&str> = headers.values().filter_map(|it| it.to_str().ok()).collect();
+    Some(format!("refused: {}", values.join(" ")))
+}
+
 struct Grpc(Arc<Shared>);
 
 #[tonic::async_trait]
@@ -311,10 +333,10 @@ impl TraceService for Grpc {
     ) -> Result<tonic::Response<ExportTraceServiceResponse>, tonic::Status> {
         let (metadata, _, message) = request.into_parts();
         let body = Bytes::from(message.encode_to_vec());
-        let len = body.len();
+        let (len, headers) = (body.len(), metadata.into_headers());
         self.0.received.lock().unwrap().push(Received {
             path: String::new(),
-            headers: metadata.into_headers(),
+            headers: headers.clone(),
             body,
             at: Instant::now(),
             number: 0,
@@ -326,6 +348,10 @@ impl TraceService for Grpc {
                 error_message: message.into(),
             }),
             Answer::Grpc(status) => return Err(status),
+            Answer::Wants(authorization) => match refusal(&headers, &authorization) {
+                None => None,
+                Some(quote) => return Err(tonic::Status::unauthenticated(quote)),
+            },
             Answer::Limit(limit) if len > limit => {
                 let message = format!("grpc: received message larger than max ({len} vs. {limit})");
                 return Err(tonic::Status::resource_exhausted(message));

@@ -12,6 +12,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use tonic::transport::{Certificate, Identity, ServerTlsConfig};
 
+use crate::front::Front;
 use crate::receiver::{Receiver, push, settings, start, wait};
 
 struct Pki {
@@ -57,6 +58,15 @@ impl Pki {
         )
     }
 
+    /// What a server in front of a receiver needs.
+    fn front(&self, protocol: &str, client_auth: bool) -> Arc<ServerConfig> {
+        let mut config = (*self.rustls(client_auth)).clone();
+        if protocol == "grpc" {
+            config.alpn_protocols = vec![b"h2".to_vec()];
+        }
+        Arc::new(config)
+    }
+
     fn tonic(&self, client_auth: bool) -> ServerTlsConfig {
         let identity = Identity::from_pem(self.server.0.pem(), self.server.1.serialize_pem());
         let config = ServerTlsConfig::new().identity(identity);
@@ -76,17 +86,35 @@ impl Pki {
         ca: bool,
         client: bool,
     ) -> ExportSettings {
+        let endpoint = format!("https://{}", receiver.address);
+        self.at(&endpoint, protocol, directory, ca, client)
+    }
+
+    /// Replaces the files.
+    fn write(&self, directory: &Path) -> [String; 3] {
         let write = |name: &str, text: String| {
             let path = directory.join(name);
             std::fs::write(&path, text).unwrap();
             path.to_str().unwrap().to_owned()
         };
-        let endpoint = format!("https://{}", receiver.address);
-        let ca_path = write("ca.pem", self.ca.pem());
-        let certificate = write("client.pem", self.client.0.pem());
-        let key = write("client.key", self.client.1.serialize_pem());
+        [
+            write("ca.pem", self.ca.pem()),
+            write("client.pem", self.client.0.pem()),
+            write("client.key", self.client.1.serialize_pem()),
+        ]
+    }
+
+    fn at(
+        &self,
+        endpoint: &str,
+        protocol: &str,
+        directory: &Path,
+        ca: bool,
+        client: bool,
+    ) -> ExportSettings {
+        let [ca_path, certificate, key] = self.write(directory);
         let mut pairs = vec![
-            ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint),
             ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
         ];
         if ca {
@@ -104,6 +132,14 @@ fn receiver(pki: &Pki, protocol: &str, client_auth: bool) -> Receiver {
     match protocol {
         "grpc" => Receiver::grpc_with(vec![], Some(pki.tonic(client_auth))),
         _ => Receiver::http_with(vec![], Some(pki.rustls(client_auth))),
+    }
+}
+
+/// One that does not speak TLS itself.
+fn plain(protocol: &str) -> Receiver {
+    match protocol {
+        "grpc" => Receiver::grpc(vec![]),
+        _ => Receiver::http(vec![]),
     }
 }
 
@@ -166,4 +202,66 @@ fn useless_files_are_found_at_the_start() {
         let message = error.map(|_| ()).unwrap_err().to_string();
         assert!(message.contains("ca.pem holds no certificate"), "{message}");
     }
+}
+
+#[test]
+fn new_files_are_used_by_new_connections() {
+    for protocol in PROTOCOLS {
+        let (old, new, directory) = (pki(), pki(), tempfile::tempdir().unwrap());
+        let receiver = plain(protocol);
+        let front = Front::new(receiver.address, old.front(protocol, false));
+        let settings = old.at(
+            &front.url("127.0.0.1"),
+            protocol,
+            directory.path(),
+            true,
+            true,
+        );
+        let (exporter, mut sink) = start(settings);
+        let delivered = || exporter.counters().snapshot().delivered;
+        push(&mut sink, 1, 1);
+        wait(|| delivered() == 1);
+
+        // Another authority on both sides, and the agent must show who it is.
+        front.change(new.front(protocol, true));
+        push(&mut sink, 2, 1);
+        let retries = exporter.counters().snapshot().retries;
+        wait(|| exporter.counters().snapshot().retries >= retries + 2);
+        assert_eq!(delivered(), 1, "{protocol}: the agent trusts a stranger");
+        new.write(directory.path());
+        wait(|| delivered() == 2);
+
+        // A connection that is open stays as it is; files that make no sense change nothing.
+        std::fs::write(directory.path().join("ca.pem"), "cut off").unwrap();
+        push(&mut sink, 3, 1);
+        wait(|| delivered() == 3);
+        front.change(new.front(protocol, true));
+        push(&mut sink, 4, 1);
+        wait(|| delivered() == 4);
+        // A certificate whose key has not come yet.
+        new.write(directory.path());
+        std::fs::write(directory.path().join("client.pem"), old.client.0.pem()).unwrap();
+        front.change(new.front(protocol, true));
+        push(&mut sink, 5, 1);
+        wait(|| delivered() == 5);
+        assert_eq!(receiver.spans().len(), 5);
+    }
+}
+
+#[test]
+fn grpc_needs_a_gateway_that_speaks_http2() {
+    let (pki, directory) = (pki(), tempfile::tempdir().unwrap());
+    let receiver = plain("grpc");
+    let front = Front::new(receiver.address, pki.front("http/protobuf", false));
+    let settings = pki.at(
+        &front.url("127.0.0.1"),
+        "grpc",
+        directory.path(),
+        true,
+        false,
+    );
+    let (exporter, mut sink) = start(settings);
+    push(&mut sink, 1, 1);
+    wait(|| exporter.counters().snapshot().retries >= 2);
+    assert!(receiver.received().is_empty());
 }
