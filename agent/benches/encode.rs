@@ -247,7 +247,7 @@ fn compression(criterion: &mut Criterion) {
     let body = encoder.seal().unwrap().body;
     let mut group = criterion.benchmark_group("compression");
     group.throughput(Throughput::Elements(BATCH as u64));
-    let gzip = remora::export::gzip::compress(&body).unwrap().len();
+    let gzip = remora::export::compress::gzip(&body).unwrap().len();
     let zstd = pack(&body, true).1.len();
     println!(
         "{} bytes a span; gzip {}, zstd {}",
@@ -256,7 +256,7 @@ fn compression(criterion: &mut Criterion) {
         zstd / BATCH
     );
     group.bench_function("gzip", |bencher| {
-        bencher.iter(|| remora::export::gzip::compress(black_box(&body)));
+        bencher.iter(|| remora::export::compress::gzip(black_box(&body)));
     });
     group.bench_function("zstd", |bencher| {
         bencher.iter(|| pack(black_box(&body), true).1.len());

@@ -54,7 +54,7 @@ pub struct Doctor {
 /// Where spans go.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Endpoint {
-    /// `host:port`.
+    /// `host:port`, of the proxy if one is in between, or `unix:/path`.
     pub address: String,
     /// Who says so: a variable, a key of the file, or `default`.
     pub origin: String,
@@ -92,12 +92,9 @@ fn endpoint(config: &Config, otel: &OtelSettings, raw: &Raw) -> Option<Endpoint>
     if !sends {
         return None;
     }
-    let url = &otel.traces.endpoint;
-    let tls = url.scheme_str() == Some("https");
-    let port = url.port_u16().unwrap_or(if tls { 443 } else { 80 });
     let origin = ENDPOINTS.iter().find_map(|name| raw.otel_origin(name));
     Some(Endpoint {
-        address: format!("{}:{port}", url.host()?),
+        address: otel.traces.peer()?,
         origin: origin.unwrap_or("default").to_owned(),
     })
 }

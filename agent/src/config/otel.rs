@@ -13,8 +13,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::export::batch::Signal;
+use crate::export::compress::Compression;
 use crate::export::credentials::Credentials;
+use crate::export::proxy::Proxies;
 use crate::span::method::KnownMethods;
+use endpoint::Place;
 use values::Reader;
 
 /// Spans per batch if `OTEL_BSP_MAX_EXPORT_BATCH_SIZE` is not set. The specification's 512
@@ -88,20 +91,25 @@ pub enum TracesExporter {
 pub struct OtlpSettings {
     /// Transport.
     pub protocol: Protocol,
-    /// Where requests go: the URL to post to for HTTP, the origin for gRPC.
+    /// Where requests go: the URL to post to for HTTP, the origin for gRPC. For a Unix
+    /// socket it is what requests say of it.
     pub endpoint: http::Uri,
+    /// The Unix socket to connect to, if it is one.
+    pub socket: Option<PathBuf>,
+    /// Proxies to use.
+    pub proxies: Arc<Proxies>,
     /// Headers (metadata for gRPC), names in lower case. They often hold secrets.
     pub headers: Headers,
     /// `otlp_headers_file` and `otlp_bearer_token_file`: more of them, from files.
     pub credentials: Option<Arc<Credentials>>,
     /// Time for one request; `None` is no limit.
     pub timeout: Option<Duration>,
-    /// Whether bodies are compressed with gzip.
-    pub gzip: bool,
+    /// How bodies are compressed, if they are.
+    pub compression: Option<Compression>,
     /// PEM file with the certificates to trust instead of the system's.
     pub certificate: Option<PathBuf>,
     /// PEM files with the certificate chain and the key to present.
-    pub client: Option<ClientIdentity>,
+    pub client: Option<Box<ClientIdentity>>,
 }
 
 /// Header names and values; `Debug` shows the names only.
@@ -195,16 +203,37 @@ impl OtelSettings {
 }
 
 impl OtlpSettings {
+    /// What is connected to: `unix:/path` or `host:port`, and the latter is the proxy's if
+    /// there is one.
+    #[must_use]
+    pub fn peer(&self) -> Option<String> {
+        if let Some(path) = &self.socket {
+            return Some(format!("unix:{}", path.display()));
+        }
+        let proxy = self.proxies.to(&self.endpoint).map(|it| it.address);
+        let url = proxy.as_ref().unwrap_or(&self.endpoint);
+        let tls = url.scheme_str() == Some("https");
+        let port = url.port_u16().unwrap_or(if tls { 443 } else { 80 });
+        Some(format!("{}:{port}", url.host()?))
+    }
+
     /// The same settings for another gateway, whose URL is given as
     /// `OTEL_EXPORTER_OTLP_ENDPOINT` takes it.
     ///
     /// # Errors
     /// What is wrong with the URL, and what would be right.
     pub fn at(&self, url: &str, signal: Signal) -> Result<Self, String> {
-        let endpoint = endpoint::further(url, signal, self.protocol)
+        let Place { endpoint, socket } = endpoint::further(url, signal, self.protocol)
             .map_err(|(problem, fix)| format!("{problem}; {fix}"))?;
+        if socket.is_none()
+            && let Err(variable) = self.proxies.check(&endpoint)
+        {
+            let (problem, fix) = endpoint::PROXY;
+            return Err(format!("{variable} for it is {problem}; {fix}"));
+        }
         Ok(Self {
             endpoint,
+            socket,
             ..self.clone()
         })
     }
@@ -234,15 +263,26 @@ fn otlp(reader: &mut Reader<'_>, signal: Signal) -> OtlpSettings {
     let insecure = reader.boolean(&name).unwrap_or(false);
     let name = pick(reader, "ENDPOINT");
     let generic = name == "OTEL_EXPORTER_OTLP_ENDPOINT";
-    let endpoint = endpoint::resolve(reader, &name, generic, signal, protocol, insecure);
+    let Place { endpoint, socket } =
+        endpoint::resolve(reader, &name, generic, signal, protocol, insecure);
+    let proxies = Arc::new(endpoint::proxies(reader));
+    if socket.is_none()
+        && let Err(variable) = proxies.check(&endpoint)
+    {
+        let (problem, fix) = endpoint::PROXY;
+        reader.mistake(variable, problem, fix);
+    }
     let name = pick(reader, "HEADERS");
     let headers = Headers(reader.headers(&name));
     let name = pick(reader, "TIMEOUT");
     let timeout = reader.milliseconds(&name).unwrap_or(Some(DEFAULT_TIMEOUT));
     let name = pick(reader, "COMPRESSION");
-    let gzip = reader
-        .choice(&name, &[("gzip", true), ("none", false)])
-        .unwrap_or(false);
+    let choices = [
+        ("gzip", Some(Compression::Gzip)),
+        ("zstd", Some(Compression::Zstd)),
+        ("none", None),
+    ];
+    let compression = reader.choice(&name, &choices).flatten();
     let name = pick(reader, "CERTIFICATE");
     let certificate = reader.file(&name);
     let (certificate_name, key_name) = (
@@ -250,7 +290,7 @@ fn otlp(reader: &mut Reader<'_>, signal: Signal) -> OtlpSettings {
         pick(reader, "CLIENT_KEY"),
     );
     let client = match (reader.file(&certificate_name), reader.file(&key_name)) {
-        (Some(certificate), Some(key)) => Some(ClientIdentity { certificate, key }),
+        (Some(certificate), Some(key)) => Some(Box::new(ClientIdentity { certificate, key })),
         (Some(_), None) => {
             reader.mistake(
                 &certificate_name,
@@ -272,10 +312,12 @@ fn otlp(reader: &mut Reader<'_>, signal: Signal) -> OtlpSettings {
     OtlpSettings {
         protocol,
         endpoint,
+        socket,
+        proxies,
         headers,
         credentials: None,
         timeout,
-        gzip,
+        compression,
         certificate,
         client,
     }

@@ -45,6 +45,18 @@ pub const KEYS: [&str; 31] = [
 /// Names the file; cannot be in it.
 pub const FILE_VARIABLE: &str = "REMORA_CONFIG";
 
+/// Variables that all programs share; cannot be in the file.
+const SHARED: [&str; 8] = [
+    "ALL_PROXY",
+    "HTTPS_PROXY",
+    "HTTP_PROXY",
+    "NO_PROXY",
+    "all_proxy",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+];
+
 /// Largest file that is read, bytes.
 const MAX_FILE: u64 = 1 << 20;
 
@@ -100,8 +112,8 @@ impl Raw {
         self.own.get(key)
     }
 
-    /// Value of a standard `OTEL_*` variable: of the environment, else of the key of
-    /// the same name in the file.
+    /// Value of a standard variable, `OTEL_*` or one that names a proxy: of the environment,
+    /// else, for `OTEL_*`, of the key of the same name in the file.
     #[must_use]
     pub fn otel(&self, variable: &str) -> Option<&str> {
         self.otel.get(variable)?.values.first().map(String::as_str)
@@ -119,7 +131,7 @@ impl Raw {
             if value.is_empty() {
                 continue;
             }
-            if name.starts_with("OTEL_") {
+            if name.starts_with("OTEL_") || SHARED.contains(&name.as_str()) {
                 self.otel
                     .insert(name.clone(), Given::one(name.clone(), value));
                 continue;

@@ -51,6 +51,9 @@ pub enum Destination {
 impl std::fmt::Display for Destination {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Self::Gateway(OtlpSettings {
+                socket: Some(path), ..
+            }) => write!(f, "unix:{}", path.display()),
             Self::Gateway(settings) => {
                 let uri = &settings.endpoint;
                 let authority = uri.authority().map_or("", http::uri::Authority::as_str);

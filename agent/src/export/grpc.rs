@@ -18,8 +18,8 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
 use super::batch::Signal;
-use super::connect::{Connector, HTTP2};
-use super::gzip::compress;
+use super::compress::Compression;
+use super::connect::{Connector, Speaks};
 use super::headers::Headers;
 use super::response::{self, MAX_RESPONSE_BYTES, causes, printable};
 use super::retry::Outcome;
@@ -43,7 +43,7 @@ pub enum GrpcError {
 pub struct GrpcExporter {
     channel: Channel,
     headers: Headers,
-    gzip: bool,
+    compression: Option<Compression>,
 }
 
 impl GrpcExporter {
@@ -53,7 +53,7 @@ impl GrpcExporter {
     /// # Errors
     /// If TLS cannot be set up.
     pub fn new(settings: &OtlpSettings) -> Result<Self, GrpcError> {
-        let connector = Connector::new(settings, Some(HTTP2))?;
+        let connector = Connector::new(settings, Speaks::Http2)?;
         // Where to connect to, and whether with TLS, is the connector's: only what requests
         // say of it is tonic's.
         let endpoint = Endpoint::from_static("http://gateway.invalid")
@@ -65,8 +65,9 @@ impl GrpcExporter {
             (header::CONTENT_TYPE, "application/grpc".to_owned()),
             (header::TE, "trailers".to_owned()),
         ];
-        if settings.gzip {
-            ours.push((HeaderName::from_static("grpc-encoding"), "gzip".to_owned()));
+        if let Some(compression) = settings.compression {
+            let name = HeaderName::from_static("grpc-encoding");
+            ours.push((name, compression.name().to_owned()));
         }
         if let Some(timeout) = settings.timeout {
             let name = HeaderName::from_static("grpc-timeout");
@@ -78,16 +79,16 @@ impl GrpcExporter {
         Ok(Self {
             channel: endpoint.connect_with_connector_lazy(connector),
             headers: Headers::new(settings, ours),
-            gzip: settings.gzip,
+            compression: settings.compression,
         })
     }
 
     /// Calls `Export` with one encoded request.
     pub async fn send(&self, signal: Signal, body: Bytes) -> Outcome {
-        let frame = match Frame::new(body, self.gzip) {
+        let frame = match Frame::new(body, self.compression) {
             Ok(frame) => frame,
             Err(error) => {
-                let cause = format!("gzip: {error}");
+                let cause = format!("compression: {error}");
                 return Outcome::Refused { cause };
             }
         };
@@ -215,10 +216,13 @@ struct Frame {
 }
 
 impl Frame {
-    fn new(message: Bytes, gzip: bool) -> io::Result<Self> {
-        let message = if gzip { compress(&message)? } else { message };
+    fn new(message: Bytes, compression: Option<Compression>) -> io::Result<Self> {
+        let message = match compression {
+            None => message,
+            Some(compression) => compression.apply(&message)?,
+        };
         let len = u32::try_from(message.len()).map_err(io::Error::other)?;
-        let mut head = [u8::from(gzip), 0, 0, 0, 0];
+        let mut head = [u8::from(compression.is_some()), 0, 0, 0, 0];
         head[1..].copy_from_slice(&len.to_be_bytes());
         Ok(Self {
             head: Some(Bytes::copy_from_slice(&head)),

@@ -11,8 +11,8 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use prost::Message;
 
-use super::connect::Connector;
-use super::gzip::compress;
+use super::compress::Compression;
+use super::connect::{Connector, Speaks};
 use super::headers::Headers;
 use super::response::{self, MAX_RESPONSE_BYTES, RpcStatus, causes, printable};
 use super::retry::{Outcome, retry_after};
@@ -26,7 +26,7 @@ pub struct HttpExporter {
     client: Client<Connector, Full<Bytes>>,
     endpoint: Uri,
     headers: Headers,
-    gzip: bool,
+    compression: Option<Compression>,
 }
 
 impl HttpExporter {
@@ -35,14 +35,15 @@ impl HttpExporter {
     /// # Errors
     /// If TLS cannot be set up.
     pub fn new(settings: &OtlpSettings) -> Result<Self, TlsError> {
-        let connector = Connector::new(settings, None)?;
+        let connector = Connector::new(settings, Speaks::Http1)?;
+        let authorization = connector.authorization().cloned();
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
             .build(connector);
         let mut ours = vec![(header::CONTENT_TYPE, "application/x-protobuf")];
-        if settings.gzip {
-            ours.push((header::CONTENT_ENCODING, "gzip"));
+        if let Some(compression) = settings.compression {
+            ours.push((header::CONTENT_ENCODING, compression.name()));
         }
         if !settings
             .headers
@@ -54,23 +55,24 @@ impl HttpExporter {
         }
         let ours = ours
             .into_iter()
-            .map(|(name, value)| (name, HeaderValue::from_static(value)));
+            .map(|(name, value)| (name, HeaderValue::from_static(value)))
+            .chain(authorization.map(|value| (header::PROXY_AUTHORIZATION, value)));
         Ok(Self {
             client,
             endpoint: settings.endpoint.clone(),
             headers: Headers::new(settings, ours),
-            gzip: settings.gzip,
+            compression: settings.compression,
         })
     }
 
     /// Posts one body.
     pub async fn send(&self, body: Bytes) -> Outcome {
-        let body = match self.gzip.then(|| compress(&body)) {
+        let body = match self.compression.map(|it| it.apply(&body)) {
             None => body,
             Some(Ok(packed)) => packed,
             Some(Err(error)) => {
                 return Outcome::Refused {
-                    cause: format!("gzip: {error}"),
+                    cause: format!("compression: {error}"),
                 };
             }
         };

@@ -8,6 +8,7 @@
 
 pub mod batch;
 pub mod breaker;
+pub mod compress;
 pub mod connect;
 pub mod counters;
 pub mod credentials;
@@ -15,11 +16,11 @@ pub mod deliver;
 pub mod exporter;
 pub mod file;
 pub mod grpc;
-pub mod gzip;
 mod headers;
 pub mod http;
 pub mod otlp;
 pub mod profiles;
+pub mod proxy;
 pub mod resource;
 pub mod response;
 pub mod retry;

@@ -16,13 +16,21 @@ impl<T: Read + Write + Send + Unpin> Io for T {}
 /// Bytes both ways.
 pub struct Stream {
     io: Box<dyn Io>,
+    forwarded: bool,
 }
 
 impl Stream {
     pub(super) fn new(io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Self {
         Self {
             io: Box::new(TokioIo::new(io)),
+            forwarded: false,
         }
+    }
+
+    /// At the other end is a proxy that forwards single requests, which name the gateway.
+    pub(super) fn forwarded(mut self) -> Self {
+        self.forwarded = true;
+        self
     }
 }
 
@@ -34,7 +42,7 @@ impl std::fmt::Debug for Stream {
 
 impl Connection for Stream {
     fn connected(&self) -> Connected {
-        Connected::new()
+        Connected::new().proxy(self.forwarded)
     }
 }
 

@@ -65,7 +65,7 @@ pub fn read_pem<T: PemObject>(path: &Path, what: &'static str) -> Result<Vec<T>,
 #[derive(Debug)]
 pub struct TlsFiles {
     certificate: Option<PathBuf>,
-    client: Option<ClientIdentity>,
+    client: Option<Box<ClientIdentity>>,
     alpn: Option<&'static [u8]>,
     state: Mutex<State>,
 }
@@ -84,11 +84,11 @@ impl TlsFiles {
     pub fn new(settings: &OtlpSettings, alpn: Option<&'static [u8]>) -> Result<Self, TlsError> {
         let (certificate, client) = (settings.certificate.clone(), settings.client.clone());
         let mut paths: Vec<PathBuf> = certificate.iter().cloned().collect();
-        if let Some(ClientIdentity { certificate, key }) = &client {
+        if let Some(ClientIdentity { certificate, key }) = client.as_deref() {
             paths.extend([certificate.clone(), key.clone()]);
         }
         let watched = Watched::new(paths);
-        let config = read(certificate.as_deref(), client.as_ref(), alpn)?;
+        let config = read(certificate.as_deref(), client.as_deref(), alpn)?;
         Ok(Self {
             certificate,
             client,
@@ -103,7 +103,11 @@ impl TlsFiles {
     pub fn current(&self) -> Arc<ClientConfig> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.watched.changed() {
-            match read(self.certificate.as_deref(), self.client.as_ref(), self.alpn) {
+            match read(
+                self.certificate.as_deref(),
+                self.client.as_deref(),
+                self.alpn,
+            ) {
                 Ok(config) => {
                     state.config = config;
                     tracing::info!("new certificates are in use for connections to the gateway");

@@ -1,7 +1,8 @@
 //! How the host is set up.
 
 use std::fs;
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use super::caps::Privileges;
@@ -169,24 +170,29 @@ pub(super) fn cpus() -> Check {
     Check::pass("cpus", "processors", observed)
 }
 
+fn connect(address: &str) -> std::io::Result<SocketAddr> {
+    let mut last = std::io::Error::other("no address");
+    for address in address.to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, CONNECT) {
+            Ok(_) => return Ok(address),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
 /// Whether somebody listens where spans are to be sent, according to the setting `origin`.
 pub(super) fn endpoint(address: &str, origin: &str) -> Check {
-    let connected = address.to_socket_addrs().and_then(|addresses| {
-        let mut last = std::io::Error::other("no address");
-        for address in addresses {
-            match TcpStream::connect_timeout(&address, CONNECT) {
-                Ok(_) => return Ok(address),
-                Err(error) => last = error,
-            }
-        }
-        Err(last)
-    });
+    let connected = match address.strip_prefix("unix:") {
+        Some(path) => UnixStream::connect(path).map(|_| address.to_owned()),
+        None => connect(address).map(|peer| peer.to_string()),
+    };
     let check = |observed| {
         let observed = format!("{observed} ({origin})");
         Check::pass("endpoint", "OTLP endpoint", observed)
     };
     match connected {
-        Ok(peer) if peer.to_string() == address => check(format!("{address} answers")),
+        Ok(peer) if peer == address => check(format!("{address} answers")),
         Ok(peer) => check(format!("{address} answers at {peer}")),
         Err(error) => check(format!("{address}: {error}")).warn(
             "export",
@@ -255,5 +261,11 @@ mod tests {
         let origin = " (OTEL_EXPORTER_OTLP_ENDPOINT)";
         assert!(gone.observed.ends_with(origin), "{}", gone.observed);
         assert_eq!(endpoint("no port", "default").status, Status::Warn);
+        let directory = tempfile::tempdir().unwrap();
+        let address = format!("unix:{}", directory.path().join("gateway").display());
+        assert_eq!(endpoint(&address, "default").status, Status::Warn);
+        let path = address.strip_prefix("unix:").unwrap();
+        let _listener = std::os::unix::net::UnixListener::bind(path).unwrap();
+        assert_eq!(endpoint(&address, "default").status, Status::Pass);
     }
 }

@@ -8,10 +8,12 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
+use remora::export::batch::Signal;
 use remora::export::counters::DropReason;
 use remora::export::credentials::Credentials;
 use remora::export::exporter::{Destination, ExportSettings};
 
+use crate::proxy::Proxy;
 use crate::receiver::{Answer, Receiver, push, settings, start, to, wait};
 
 const PROTOCOLS: [&str; 2] = ["grpc", "http/protobuf"];
@@ -120,11 +122,14 @@ fn a_new_token_is_found_within_seconds() {
 }
 
 /// Values that must not be seen anywhere.
-const SECRETS: [&str; 4] = [
+const SECRETS: [&str; 6] = [
     "t0ken-of-the-file",
     "value-of-the-file",
     "value-of-the-variable",
     "bmFtZTpwYXNzd29yZA==",
+    // Of the proxy, as it is in the variable and as it is sent.
+    "pr0xy-password",
+    "bmFtZTpwcjB4eS1wYXNzd29yZA==",
 ];
 
 /// Exports to gateways that refuse and quote, that speak no protocol, and that go away;
@@ -161,16 +166,33 @@ fn tells_everything() {
         let partial = receiver(protocol, vec![]);
         partial.otherwise(Answer::Partial(1, "t0ken-of-the-file is not to be quoted"));
         let urls = [&refusing, &partial].map(|it| format!("http://{}", it.address));
-        for url in [&urls[0], &urls[1], &garbage_url, "http://127.0.0.1:1"] {
+        let running = [None, Some("nobody")].map(|wants| Proxy::new(refusing.address, wants));
+        let proxies = running.each_ref().map(|it| it.address.to_string());
+        let gateway = "http://gateway.test";
+        for (url, proxy) in [
+            (urls[0].as_str(), "127.0.0.1:1"),
+            (&urls[1], "127.0.0.1:1"),
+            (&garbage_url, "127.0.0.1:1"),
+            ("http://127.0.0.1:1", "127.0.0.1:1"),
+            (gateway, "127.0.0.1:1"),
+            (gateway, &proxies[0]),
+            (gateway, &proxies[1]),
+        ] {
+            let proxy = format!("http://name:{}@{proxy}", SECRETS[4]);
             let mut settings = settings(&[
                 ("OTEL_EXPORTER_OTLP_ENDPOINT", url),
                 ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
                 ("OTEL_EXPORTER_OTLP_HEADERS", &variable),
+                ("ALL_PROXY", &proxy),
             ]);
             if let Destination::Gateway(gateway) = &mut settings.destination {
                 gateway.credentials = Some(Arc::clone(&opened));
             }
             eprintln!("{settings:?} {}", settings.destination);
+            if let Destination::Gateway(gateway) = &settings.destination {
+                let further = gateway.at("http://u:p@gateway.test", Signal::Traces);
+                eprintln!("{:?} {further:?}", gateway.peer());
+            }
             let (exporter, mut sink) = start(settings);
             eprintln!("{exporter:?}");
             push(&mut sink, 1, 3);

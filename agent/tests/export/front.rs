@@ -17,7 +17,7 @@ struct State {
 
 /// Ends with the value.
 pub(crate) struct Front {
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     state: State,
     _runtime: Runtime,
 }

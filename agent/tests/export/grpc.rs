@@ -50,15 +50,14 @@ fn spans_arrive_with_metadata() {
 
 #[test]
 fn large_batches_compressed() {
-    let receiver = Receiver::grpc(vec![]);
-    let snapshot = deliver(
-        &receiver,
-        4096,
-        &[("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")],
-    );
-    assert_eq!((snapshot.delivered, snapshot.requests), (4096, 1));
-    assert_eq!(receiver.received()[0].headers["grpc-encoding"], "gzip");
-    assert_eq!(receiver.spans().len(), 4096);
+    for coding in ["gzip", "zstd"] {
+        let receiver = Receiver::grpc(vec![]);
+        let variable = ("OTEL_EXPORTER_OTLP_COMPRESSION", coding);
+        let snapshot = deliver(&receiver, 4096, &[variable]);
+        assert_eq!((snapshot.delivered, snapshot.requests), (4096, 1));
+        assert_eq!(receiver.received()[0].headers["grpc-encoding"], coding);
+        assert_eq!(ids(&receiver.spans()), (1..=4096).collect::<Vec<_>>());
+    }
 }
 
 #[test]

@@ -72,25 +72,27 @@ fn spans_arrive_with_the_right_headers() {
 
 #[test]
 fn bodies_are_compressed_when_asked() {
-    let receiver = Receiver::http(vec![]);
-    deliver(
-        &receiver,
-        500,
-        &[("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")],
-    );
-    assert_eq!(receiver.spans().len(), 500);
-    let received = receiver.received();
-    assert_eq!(received[0].headers["content-encoding"], "gzip");
-    let length: usize = received[0].headers["content-length"]
-        .to_str()
-        .unwrap()
-        .parse()
-        .unwrap();
-    assert!(
-        length * 4 < received[0].body.len(),
-        "{length} of {}",
-        received[0].body.len()
-    );
+    for coding in ["gzip", "zstd"] {
+        let receiver = Receiver::http(vec![]);
+        deliver(
+            &receiver,
+            500,
+            &[("OTEL_EXPORTER_OTLP_COMPRESSION", coding)],
+        );
+        assert_eq!(ids(&receiver.spans()), (1..=500).collect::<Vec<_>>());
+        let received = receiver.received();
+        assert_eq!(received[0].headers["content-encoding"], coding);
+        let length: usize = received[0].headers["content-length"]
+            .to_str()
+            .unwrap()
+            .parse()
+            .unwrap();
+        assert!(
+            length * 4 < received[0].body.len(),
+            "{coding}: {length} of {}",
+            received[0].body.len()
+        );
+    }
 }
 
 #[test]

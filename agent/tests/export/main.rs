@@ -14,6 +14,7 @@ mod front;
 mod grpc;
 mod http;
 mod profiles;
+mod proxy;
 mod receiver;
 #[path = "../support/otlp_profiles.rs"]
 mod rules;
@@ -22,3 +23,4 @@ mod sample;
 mod sample_profile;
 mod schedules;
 mod tls;
+mod unix;

@@ -2,7 +2,8 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io::Read;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -26,9 +27,11 @@ use remora::exchange::Sink;
 use remora::export::exporter::{ExportSettings, Exporter};
 use remora::export::retry::RetryPolicy;
 use remora::export::sink::OtlpSink;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::Runtime;
 use tokio_rustls::TlsAcceptor;
+use tokio_stream::wrappers::UnixListenerStream;
 use tonic::codec::CompressionEncoding;
 use tonic::transport::{Server, ServerTlsConfig};
 
@@ -120,13 +123,11 @@ impl Receiver {
                 *state.connections.lock().unwrap() += 1;
                 let (state, acceptor) = (Arc::clone(&state), acceptor.clone());
                 tokio::spawn(async move {
-                    let service = service_fn(move |request| answer(Arc::clone(&state), request));
-                    let server = hyper::server::conn::http1::Builder::new();
                     match acceptor {
-                        None => drop(server.serve_connection(TokioIo::new(stream), service).await),
+                        None => serve(state, stream).await,
                         Some(acceptor) => {
                             if let Ok(stream) = acceptor.accept(stream).await {
-                                drop(server.serve_connection(TokioIo::new(stream), service).await);
+                                serve(state, stream).await;
                             }
                         }
                     }
@@ -135,6 +136,41 @@ impl Receiver {
         });
         Self {
             address,
+            shared,
+            _runtime: runtime,
+        }
+    }
+
+    pub(crate) fn http_unix(path: &Path) -> Self {
+        let (runtime, shared) = prepare(vec![]);
+        let listener = runtime.block_on(async { UnixListener::bind(path).unwrap() });
+        let state = Arc::clone(&shared);
+        runtime.spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serve(Arc::clone(&state), stream));
+            }
+        });
+        Self {
+            address: NOWHERE,
+            shared,
+            _runtime: runtime,
+        }
+    }
+
+    pub(crate) fn grpc_unix(path: &Path) -> Self {
+        let (runtime, shared) = prepare(vec![]);
+        let listener = runtime.block_on(async { UnixListener::bind(path).unwrap() });
+        let service = service(&shared);
+        runtime.spawn(async move {
+            let connections = UnixListenerStream::new(listener);
+            let server = Server::builder();
+            server
+                .serve_with_incoming(service, connections)
+                .await
+                .unwrap();
+        });
+        Self {
+            address: NOWHERE,
             shared,
             _runtime: runtime,
         }
@@ -154,10 +190,7 @@ impl Receiver {
 
     fn grpc_bound(script: Vec<Answer>, tls: Option<ServerTlsConfig>, address: SocketAddr) -> Self {
         let (runtime, shared) = prepare(script);
-        let service = TraceServiceServer::new(Grpc(Arc::clone(&shared)))
-            .accept_compressed(CompressionEncoding::Gzip)
-            .accept_compressed(CompressionEncoding::Zstd)
-            .max_decoding_message_size(64 << 20);
+        let service = service(&shared);
         let mut server = Server::builder();
         if let Some(tls) = tls {
             let _context = runtime.enter();
@@ -211,6 +244,22 @@ impl Receiver {
         let scopes = groups.flat_map(|group| &group.scope_spans);
         scopes.flat_map(|scope| scope.spans.clone()).collect()
     }
+}
+
+/// The address of a receiver that has none.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
+fn service(shared: &Arc<Shared>) -> TraceServiceServer<Grpc> {
+    TraceServiceServer::new(Grpc(Arc::clone(shared)))
+        .accept_compressed(CompressionEncoding::Gzip)
+        .accept_compressed(CompressionEncoding::Zstd)
+        .max_decoding_message_size(64 << 20)
+}
+
+async fn serve(state: Arc<Shared>, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
+    let service = service_fn(move |request| answer(Arc::clone(&state), request));
+    let server = hyper::server::conn::http1::Builder::new();
+    drop(server.serve_connection(TokioIo::new(stream), service).await);
 }
 
 /// An address nobody listens on.

@@ -15,24 +15,26 @@ use tonic::transport::{Certificate, Identity, ServerTlsConfig};
 use crate::front::Front;
 use crate::receiver::{Receiver, push, settings, start, wait};
 
-struct Pki {
-    ca: rcgen::Certificate,
+pub(crate) struct Pki {
+    pub(crate) ca: rcgen::Certificate,
     server: (rcgen::Certificate, KeyPair),
     client: (rcgen::Certificate, KeyPair),
 }
 
-fn pki() -> Pki {
+pub(crate) fn pki() -> Pki {
     let ca_key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(vec![]).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let ca = params.self_signed(&ca_key).unwrap();
     let issuer = Issuer::from_params(&params, ca_key);
-    let leaf = |name: &str| {
+    let leaf = |names: &[&str]| {
         let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let params =
+            CertificateParams::new(names.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>());
+        let params = params.unwrap();
         (params.signed_by(&key, &issuer).unwrap(), key)
     };
-    let (server, client) = (leaf("127.0.0.1"), leaf("agent"));
+    let (server, client) = (leaf(&["127.0.0.1", "gateway.test"]), leaf(&["agent"]));
     Pki { ca, server, client }
 }
 
@@ -59,7 +61,7 @@ impl Pki {
     }
 
     /// What a server in front of a receiver needs.
-    fn front(&self, protocol: &str, client_auth: bool) -> Arc<ServerConfig> {
+    pub(crate) fn front(&self, protocol: &str, client_auth: bool) -> Arc<ServerConfig> {
         let mut config = (*self.rustls(client_auth)).clone();
         if protocol == "grpc" {
             config.alpn_protocols = vec![b"h2".to_vec()];

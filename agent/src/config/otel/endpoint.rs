@@ -1,12 +1,30 @@
 //! `OTEL_EXPORTER_OTLP_ENDPOINT` and its kin.
 
+use std::path::PathBuf;
+
 use http::Uri;
 
 use super::Protocol;
 use super::values::Reader;
 use crate::export::batch::Signal;
+use crate::export::proxy::Proxies;
 
-/// The URL requests of a signal go to. A mistake is reported and gives the default.
+/// Where requests go.
+pub(super) struct Place {
+    pub(super) endpoint: Uri,
+    pub(super) socket: Option<PathBuf>,
+}
+
+impl From<Uri> for Place {
+    fn from(endpoint: Uri) -> Self {
+        Self {
+            endpoint,
+            socket: None,
+        }
+    }
+}
+
+/// The place requests of a signal go to. A mistake is reported and gives the default.
 pub(super) fn resolve(
     reader: &mut Reader<'_>,
     name: &str,
@@ -14,26 +32,81 @@ pub(super) fn resolve(
     signal: Signal,
     protocol: Protocol,
     insecure: bool,
-) -> Uri {
-    let resolved = match reader.text(name) {
-        None => return default(signal, protocol),
-        Some(text) => match protocol {
-            Protocol::Grpc => grpc(&text, insecure),
-            Protocol::HttpProtobuf => http(&text, generic.then(|| signal.http_path())),
-        },
+) -> Place {
+    let Some(text) = reader.text(name) else {
+        return default(signal, protocol).into();
+    };
+    let resolved = match (unix(&text, signal, protocol), protocol) {
+        (Some(place), _) => place,
+        (None, Protocol::Grpc) => grpc(&text, insecure).map(Place::from),
+        (None, Protocol::HttpProtobuf) => {
+            http(&text, generic.then(|| signal.http_path())).map(Place::from)
+        }
     };
     resolved.unwrap_or_else(|(problem, fix)| {
         reader.mistake(name, problem, fix);
-        default(signal, protocol)
+        default(signal, protocol).into()
     })
 }
 
 /// A further gateway: a URL as `OTEL_EXPORTER_OTLP_ENDPOINT` takes it.
-pub(super) fn further(text: &str, signal: Signal, protocol: Protocol) -> Result<Uri, Wrong> {
-    match protocol {
-        Protocol::Grpc => grpc(text, false),
-        Protocol::HttpProtobuf => http(text, Some(signal.http_path())),
+pub(super) fn further(text: &str, signal: Signal, protocol: Protocol) -> Result<Place, Wrong> {
+    match (unix(text, signal, protocol), protocol) {
+        (Some(place), _) => place,
+        (None, Protocol::Grpc) => grpc(text, false).map(Place::from),
+        (None, Protocol::HttpProtobuf) => http(text, Some(signal.http_path())).map(Place::from),
     }
+}
+
+/// What is wrong with a variable of a proxy.
+pub(super) const PROXY: Wrong = (
+    "not the URL of a proxy that speaks HTTP",
+    "write it as http://host:3128, or name the gateway in NO_PROXY",
+);
+
+/// The proxies; the names in capitals come first.
+pub(super) fn proxies(reader: &Reader<'_>) -> Proxies {
+    let first = |names: [&'static str; 2]| {
+        let mut set = names
+            .into_iter()
+            .filter_map(|name| Some((name, reader.text(name)?)));
+        set.next().unwrap_or_default()
+    };
+    Proxies {
+        http: first(["HTTP_PROXY", "http_proxy"]),
+        https: first(["HTTPS_PROXY", "https_proxy"]),
+        all: first(["ALL_PROXY", "all_proxy"]),
+        no: first(["NO_PROXY", "no_proxy"]),
+    }
+}
+
+/// Longest path of a Unix socket, bytes (unix(7): 108 with the zero behind it).
+const MAX_SOCKET_PATH: usize = 107;
+
+/// `unix:///path` or `unix:/path`, as gRPC writes it. There is no room for a path of HTTP.
+fn unix(text: &str, signal: Signal, protocol: Protocol) -> Option<Result<Place, Wrong>> {
+    let path = text.strip_prefix("unix:")?;
+    let path = path.strip_prefix("//").unwrap_or(path);
+    if !path.starts_with('/') || path.ends_with('/') {
+        return Some(Err((
+            "not the path of a socket from the root on",
+            "write it as unix:///run/otel.sock",
+        )));
+    }
+    if path.len() > MAX_SOCKET_PATH {
+        return Some(Err((
+            "longer than the path of a socket can be",
+            "use a path of 107 bytes at most",
+        )));
+    }
+    let endpoint = match protocol {
+        Protocol::Grpc => parse("http://localhost"),
+        Protocol::HttpProtobuf => parse(&format!("http://localhost/{}", signal.http_path())),
+    };
+    Some(endpoint.map(|endpoint| Place {
+        endpoint,
+        socket: Some(path.into()),
+    }))
 }
 
 fn default(signal: Signal, protocol: Protocol) -> Uri {
@@ -48,7 +121,7 @@ fn default(signal: Signal, protocol: Protocol) -> Uri {
 /// Problem and fix.
 pub(super) type Wrong = (&'static str, &'static str);
 
-const EXAMPLE: &str = "write it as http://host:4318 or https://host:4318";
+const EXAMPLE: &str = "write it as http://host:4318, https://host:4318 or unix:///path";
 
 fn grpc(text: &str, insecure: bool) -> Result<Uri, Wrong> {
     // Only an endpoint without scheme is subject to INSECURE.

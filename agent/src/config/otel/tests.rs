@@ -25,7 +25,8 @@ fn nothing_set() {
         "http://localhost:4318/v1/metrics"
     );
     assert_eq!(settings.traces.timeout, Some(Duration::from_secs(10)));
-    assert!(!settings.traces.gzip);
+    assert_eq!(settings.traces.compression, None);
+    assert_eq!(*settings.traces.proxies, Proxies::default());
     assert_eq!(
         settings.batch,
         BatchSettings {
@@ -118,6 +119,7 @@ fn a_signals_own_variable_wins() {
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "0"),
         ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "2500"),
         ("OTEL_EXPORTER_OTLP_METRICS_COMPRESSION", "gzip"),
+        ("OTEL_EXPORTER_OTLP_PROFILES_COMPRESSION", "ZSTD"),
     ])
     .unwrap();
     assert_eq!(settings.traces.protocol, Protocol::Grpc);
@@ -132,7 +134,9 @@ fn a_signals_own_variable_wins() {
     assert_eq!(headers, [("b-key", "x y="), ("c", "d=e")]);
     assert_eq!(settings.traces.timeout, Some(Duration::from_millis(2500)));
     assert_eq!(settings.metrics.timeout, None);
-    assert!(settings.metrics.gzip && !settings.traces.gzip);
+    assert_eq!(settings.traces.compression, None);
+    assert_eq!(settings.metrics.compression, Some(Compression::Gzip));
+    assert_eq!(settings.profiles.compression, Some(Compression::Zstd));
     assert_eq!(
         format!("{:?}", settings.traces.headers),
         "[\"b-key\", \"c\"]"
@@ -203,7 +207,7 @@ fn all_mistakes_are_reported_at_once() {
             "authorization=Bearer secret,oops",
         ),
         ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "-1"),
-        ("OTEL_EXPORTER_OTLP_COMPRESSION", "zstd"),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "brotli"),
         ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/does/not/exist"),
         ("OTEL_RESOURCE_ATTRIBUTES", "a=%zz"),
         ("OTEL_BSP_MAX_QUEUE_SIZE", "10"),
@@ -251,6 +255,10 @@ fn endpoints_that_cannot_work() {
         "http://gw/#x",
         "http://gw/?a=b",
         "http://g w",
+        "unix:run/gw.sock",
+        "unix://run/gw.sock",
+        "unix:///run/",
+        "unix:",
     ] {
         let mistakes = resolve(&[("OTEL_EXPORTER_OTLP_ENDPOINT", value)]).unwrap_err();
         assert_eq!(mistakes.len(), 1, "{value}: {mistakes:?}");
@@ -273,5 +281,63 @@ fn a_key_needs_its_certificate() {
         mistakes[0]
             .fix
             .contains("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE")
+    );
+}
+
+#[test]
+fn unix_sockets() {
+    let (own, generic) = (
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+    );
+    for (name, value) in [(own, "unix:/run/gw.sock"), (generic, "unix:///run/gw.sock")] {
+        for (protocol, endpoint) in [
+            ("grpc", "http://localhost/"),
+            ("http/protobuf", "http://localhost/v1/traces"),
+        ] {
+            let settings = traces(&[(name, value), ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)]);
+            assert_eq!(settings.endpoint, endpoint);
+            assert_eq!(settings.peer().as_deref(), Some("unix:/run/gw.sock"));
+            let further = settings.at("http://gw:1", Signal::Traces).unwrap();
+            assert_eq!(further.peer().as_deref(), Some("gw:1"));
+            let back = further.at(value, Signal::Traces).unwrap();
+            assert_eq!(back.socket, settings.socket);
+        }
+    }
+    let long = format!("unix:///{}", "x".repeat(107));
+    assert!(resolve(&[(generic, &long)]).is_err());
+}
+
+#[test]
+fn variables_of_proxies() {
+    let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://gw");
+    let settings = traces(&[
+        endpoint,
+        ("https_proxy", "http://u:s3cret@lower:1"),
+        ("ALL_PROXY", "http://all:2"),
+        ("all_proxy", "http://not:3"),
+        ("no_proxy", "near.example"),
+    ]);
+    assert_eq!(settings.peer().as_deref(), Some("lower:1"));
+    let further = |url| settings.at(url, Signal::Traces).unwrap().peer().unwrap();
+    assert_eq!(further("http://gw"), "all:2");
+    assert_eq!(further("https://near.example"), "near.example:443");
+    assert!(!format!("{settings:?}").contains("s3cret"));
+
+    let unusable = ("HTTPS_PROXY", "socks5://u:s3cret@proxy");
+    let mistakes = resolve(&[endpoint, unusable]).unwrap_err();
+    let [mistake] = &mistakes[..] else {
+        panic!("{mistakes:?}")
+    };
+    assert_eq!(
+        (mistake.name.as_str(), mistake.value.as_str()),
+        ("HTTPS_PROXY", "(hidden)")
+    );
+    // Nobody goes through it.
+    let settings = traces(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://gw"), unusable]);
+    let problem = settings.at("https://gw", Signal::Traces).unwrap_err();
+    assert!(
+        problem.contains("HTTPS_PROXY") && !problem.contains("s3cret"),
+        "{problem}"
     );
 }

@@ -38,7 +38,7 @@ impl<'a> Reader<'a> {
         let secret = name.ends_with("HEADERS")
             || self
                 .text(name)
-                .is_some_and(|value| name.ends_with("ENDPOINT") && value.contains('@'));
+                .is_some_and(|value| value.contains('@') && holds_url(name));
         let value = if secret {
             HIDDEN.to_owned()
         } else {
@@ -173,6 +173,11 @@ impl<'a> Reader<'a> {
         }
         Some(path)
     }
+}
+
+/// Whether the value of a variable may be a URL with a password.
+fn holds_url(name: &str) -> bool {
+    name.ends_with("ENDPOINT") || name.to_ascii_uppercase().ends_with("_PROXY")
 }
 
 /// Decodes `%XX` (RFC 3986, section 2.1). `None` if an escape is cut or no UTF-8 results.
