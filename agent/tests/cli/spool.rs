@@ -9,6 +9,7 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Output;
+use std::thread::JoinHandle;
 
 /// Leaves two batches of 3 and 4 spans in a spool.
 fn leave(dir: &Path) {
@@ -36,10 +37,15 @@ fn spool(action: &str, dir: &Path, url: &str) -> Output {
 
 /// Answers `count` requests with `status`. Returns where.
 fn gateway(count: usize, status: &'static str) -> String {
+    listening(count, status).0
+}
+
+/// The same; at the end there are the heads of the requests, in lower case.
+fn listening(count: usize, status: &'static str) -> (String, JoinHandle<Vec<String>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    std::thread::spawn(move || {
-        for _ in 0..count {
+    let heads = std::thread::spawn(move || {
+        let answer = |_| {
             let (mut stream, _) = listener.accept().unwrap();
             let mut head = Vec::new();
             let mut byte = [0];
@@ -53,9 +59,11 @@ fn gateway(count: usize, status: &'static str) -> String {
             let answer =
                 format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
             stream.write_all(answer.as_bytes()).unwrap();
-        }
+            head
+        };
+        (0..count).map(answer).collect()
     });
-    url
+    (url, heads)
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -99,4 +107,51 @@ fn what_a_gateway_refuses_is_no_success() {
         said.contains("7 reported = 0 delivered + 7 dropped"),
         "{said}"
     );
+}
+
+#[test]
+fn what_is_sent_has_the_headers_of_files_and_goes_through_the_proxy() {
+    let dir = tempfile::tempdir().unwrap();
+    leave(dir.path());
+    let files = tempfile::tempdir().unwrap();
+    let (headers, token) = (files.path().join("headers"), files.path().join("token"));
+    std::fs::write(&headers, "x-tenant: shop\n").unwrap();
+    let drain = |proxy: &str| {
+        let mut command = remora();
+        command.args(["spool", "drain", "--dir"]).arg(dir.path());
+        command.env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://gateway.test");
+        command.env("REMORA_OTLP_HEADERS_FILE", &headers);
+        command.env("REMORA_OTLP_BEARER_TOKEN_FILE", &token);
+        command.env("HTTP_PROXY", proxy).env_remove("NO_PROXY");
+        command.env_remove("no_proxy").output().unwrap()
+    };
+    let (proxy, heads) = listening(2, "200 OK");
+    let missing = drain(&proxy);
+    assert_eq!(missing.status.code(), Some(64), "{missing:?}");
+    let said = text(&missing.stderr);
+    assert!(
+        said.contains("REMORA_OTLP_BEARER_TOKEN_FILE: cannot read"),
+        "{said}"
+    );
+    std::fs::write(&token, "t0ken\n").unwrap();
+    let unusable = drain("socks5://name:s3cret@127.0.0.1:1");
+    assert_eq!(unusable.status.code(), Some(64), "{unusable:?}");
+    let said = text(&unusable.stderr);
+    assert!(
+        said.contains("HTTP_PROXY: (hidden): not the URL of a proxy") && !said.contains("s3cret"),
+        "{said}"
+    );
+
+    let drained = drain(&proxy.replace("//", "//name:password@"));
+    assert_eq!(drained.status.code(), Some(0), "{drained:?}");
+    for head in heads.join().unwrap() {
+        assert!(head.starts_with("post http://gateway.test/v1/traces http/1.1"));
+        for line in [
+            "authorization: bearer t0ken",
+            "x-tenant: shop",
+            "proxy-authorization: basic bmftztpwyxnzd29yza==",
+        ] {
+            assert!(head.lines().any(|it| it == line), "{line} in {head}");
+        }
+    }
 }
