@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use remora::export::batch::Signal;
 use remora::export::counters::DropReason;
@@ -73,6 +73,7 @@ fn a_refused_token_is_read_again_at_once() {
         std::fs::write(&token, "first").unwrap();
         let receiver = receiver(protocol, vec![]);
         receiver.otherwise(Answer::Wants("Bearer first".into()));
+        let opened = Instant::now();
         let (exporter, mut sink) = start(with(to(&receiver, protocol, &[]), None, &token));
         push(&mut sink, 1, 1);
         wait(|| exporter.counters().snapshot().delivered == 1);
@@ -81,7 +82,11 @@ fn a_refused_token_is_read_again_at_once() {
         std::fs::write(&token, "second").unwrap();
         push(&mut sink, 2, 1);
         wait(|| exporter.counters().snapshot().delivered == 2);
-        assert_eq!(exporter.counters().snapshot().retries, 1, "{protocol}");
+        let retries = exporter.counters().snapshot().retries;
+        // Later than this the file may have been looked at before the request.
+        if opened.elapsed() < Duration::from_secs(2) {
+            assert_eq!(retries, 1, "{protocol}");
+        }
 
         // Refused though there is nothing newer, also because that makes no sense: for good.
         receiver.otherwise(Answer::Wants("Bearer third".into()));
@@ -94,7 +99,11 @@ fn a_refused_token_is_read_again_at_once() {
                 .dropped_for(DropReason::Rejected)
                 == 1
         });
-        assert_eq!(exporter.counters().snapshot().retries, 1, "{protocol}");
+        assert_eq!(
+            exporter.counters().snapshot().retries,
+            retries,
+            "{protocol}"
+        );
         let last = receiver.received().pop().unwrap();
         assert_eq!(last.headers["authorization"], "Bearer second");
     }
@@ -250,7 +259,13 @@ fn nothing_tells_a_secret() {
         log.contains("TRACE"),
         "the log is not at its most talkative"
     );
-    assert!(log.contains("refused: "), "no gateway was quoted");
+    for told in [
+        "refused: ",
+        "(hidden)",
+        "through the proxy http://127.0.0.1:",
+    ] {
+        assert!(log.contains(told), "{told} is not in the log");
+    }
     for secret in SECRETS {
         let line = log.lines().find(|line| line.contains(secret));
         assert_eq!(line, None);
