@@ -157,3 +157,64 @@ fn read(
     config.alpn_protocols = alpn.iter().map(|it| it.to_vec()).collect();
     Ok(Arc::new(config))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Write};
+
+    use super::*;
+    use crate::config::otel::OtelSettings;
+
+    /// What is logged.
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn authority() -> String {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(vec![]).unwrap();
+        params.self_signed(&key).unwrap().pem()
+    }
+
+    #[test]
+    fn bad_files_are_told_once_and_change_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ca.pem");
+        fs::write(&path, authority()).unwrap();
+        let otel = OtelSettings::resolve(|name| match name {
+            "OTEL_EXPORTER_OTLP_ENDPOINT" => Some("https://gw".to_owned()),
+            "OTEL_EXPORTER_OTLP_CERTIFICATE" => Some(path.to_str()?.to_owned()),
+            _ => None,
+        });
+        let files = TlsFiles::new(&otel.unwrap().traces, None).unwrap();
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone());
+        tracing::subscriber::with_default(subscriber.finish(), || {
+            let first = files.current();
+            for bad in ["no certificate", "still none"] {
+                fs::write(&path, bad).unwrap();
+                for _ in 0..3 {
+                    assert!(Arc::ptr_eq(&first, &files.current()));
+                }
+            }
+            fs::write(&path, authority()).unwrap();
+            let second = files.current();
+            assert!(!Arc::ptr_eq(&first, &second));
+            assert!(Arc::ptr_eq(&second, &files.current()));
+        });
+        let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        let count = |text: &str| log.matches(text).count();
+        assert_eq!(count("the new certificates are refused"), 2, "{log}");
+        assert_eq!(count("new certificates are in use"), 1, "{log}");
+    }
+}
