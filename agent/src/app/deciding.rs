@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::own;
 use super::tagging::Tagger;
 use crate::config::otel::metrics::MetricsExport;
 use crate::config::sampling::Deciding;
@@ -36,6 +37,8 @@ pub(super) struct Decider<S> {
     /// RED metrics.
     pub(super) registry: Registry,
     sampler: Sampler,
+    /// Requests of the agent itself, which go no further.
+    pub(super) own: u64,
     /// Where samples of CPU time learn of the requests they are of.
     pub(super) tagger: Option<Tagger>,
     /// Where `tracestate` is put together.
@@ -59,6 +62,7 @@ impl<S> Decider<S> {
             router: Router::new(deciding.routes.clone(), deciding.max_routes),
             registry: Registry::new(metrics, now_ns),
             sampler: Sampler::new(deciding.sampling.clone()),
+            own: 0,
             tagger: None,
             state: String::new(),
             started: Instant::now(),
@@ -143,6 +147,10 @@ impl<S> Decider<S> {
 
 impl<S: Sink> Sink for Decider<S> {
     fn exchange(&mut self, exchange: &Exchange<'_>) {
+        if own::is_export(exchange) {
+            self.own += 1;
+            return;
+        }
         let route = self.router.route(exchange);
         let decision = self.sampler.decide(exchange, route);
         self.registry.record(exchange, route, decision.keep);

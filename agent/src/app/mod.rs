@@ -11,6 +11,7 @@ mod live;
 mod metering;
 mod names;
 mod outlet;
+mod own;
 mod profile;
 mod redacting;
 mod reload;

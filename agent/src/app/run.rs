@@ -21,6 +21,7 @@ use crate::export::batch::Signal;
 use crate::export::counters::{DropReason, Snapshot};
 use crate::export::exporter::{Destination, ExportSettings, Exporter, StartError};
 use crate::export::sink::OtlpSink;
+use crate::ledger::{Ledger, Summary};
 use crate::output::screen::Screen;
 use crate::telemetry::server::TelemetryServer;
 use crate::{output, signal};
@@ -129,11 +130,11 @@ pub(super) fn run(run: &Run) -> Result<u8, Failure> {
         let exported = metering.finish(&mut sink.registry, unix_ns(), FLUSH);
         eprintln!("remora: metrics: {} data points", export_line(&exported));
     }
-    let sampled = sink.line();
+    let (sampled, own) = (sink.line(), sink.own);
     drop(sink);
     let profiled = profiles.map(Continuous::finish).transpose();
     let exported = exporter.shutdown(FLUSH);
-    let summary = ledger?.summary();
+    let summary = accounts(ledger?, own);
     eprintln!("remora: {}", output::ledger_line(&summary, &Screen::file()));
     eprintln!("remora: {sampled}");
     eprintln!("remora: {}", export_line(&exported));
@@ -199,7 +200,7 @@ impl Agent<'_> {
         }
         if self.published.elapsed() >= PUBLISH {
             self.published = Instant::now();
-            let summary = live.ledger()?.summary();
+            let summary = accounts(live.ledger()?, self.sink.own);
             status.publish(&summary, live.missed());
             let mut sampling = self.sink.metrics();
             sampling.in_flight = summary.in_flight;
@@ -208,6 +209,15 @@ impl Agent<'_> {
         }
         Ok(())
     }
+}
+
+/// The totals of a run that kept back requests of its own.
+fn accounts(ledger: Ledger, own: u64) -> Summary {
+    Ledger {
+        filtered: own,
+        ..ledger
+    }
+    .summary()
 }
 
 /// The wall clock, ns since 1970.

@@ -40,3 +40,6 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 const KEEPALIVE: Duration = Duration::from_secs(20);
 /// How the agent introduces itself to gateways.
 const USER_AGENT: &str = concat!("OTel-OTLP-Exporter-Remora/", env!("CARGO_PKG_VERSION"));
+
+/// How the `User-Agent` of every version begins.
+pub(crate) const PRODUCT: &str = "OTel-OTLP-Exporter-Remora/";

@@ -119,3 +119,55 @@ fn no_feedback() {
         );
     }
 }
+
+/// The kernel programs do not know whose a Unix socket's other end is.
+#[test]
+fn no_feedback_over_a_unix_socket() {
+    require_privilege!();
+    let (gateway, nginx) = (gateway(), Nginx::start());
+    let dir = gateway.dir.path();
+    let log = dir.join("agent.log");
+    let mut agent = Spawned::logged(
+        remora()
+            .arg("run")
+            .env(
+                "OTEL_EXPORTER_OTLP_ENDPOINT",
+                format!("unix://{}", dir.join("otlp.sock").display()),
+            )
+            .env("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
+            .env("OTEL_BSP_SCHEDULE_DELAY", "200")
+            .env("OTEL_TRACES_SAMPLER", "always_on")
+            .env("OTEL_METRIC_EXPORT_INTERVAL", "500")
+            .stdin(Stdio::null()),
+        &log,
+    );
+    let url = format!("http://127.0.0.1:{}/hello/unix", nginx.port());
+    wait_until("the first spans", || {
+        curl::one(&[], &url);
+        std::thread::sleep(Duration::from_millis(100));
+        (!spans(&received(dir)).is_empty()).then_some(())
+    });
+    std::thread::sleep(Duration::from_secs(3));
+    agent.signal(libc::SIGTERM);
+    assert!(agent.wait().success(), "the agent flushes and ends well");
+    let received = received(dir);
+    let exports =
+        |span: &&&Span| text(span, "url.path").is_some_and(|path| path.starts_with("/v1/"));
+    let fed_back: Vec<_> = spans(&received).into_iter().collect();
+    let fed_back: Vec<_> = fed_back.iter().filter(exports).collect();
+    assert!(fed_back.is_empty(), "{fed_back:#?}");
+    // They were seen, and are accounted for: seen = reported + filtered + lost.
+    let said = fs::read_to_string(&log).unwrap();
+    let accounts = said.lines().find(|line| line.contains(" seen = ")).unwrap();
+    let number = |before: &str| -> u64 {
+        let words: Vec<_> = accounts.split_whitespace().collect();
+        let at = words.iter().position(|word| *word == before).unwrap();
+        words[at - 1].parse().unwrap()
+    };
+    assert!(number("filtered") >= 3, "{accounts}");
+    assert_eq!(
+        number("seen"),
+        number("reported") + number("filtered") + number("lost"),
+        "{accounts}"
+    );
+}

@@ -1,9 +1,11 @@
 """receiver.py PORT DIR: an OTLP/HTTP gateway that stores what it is sent, one file
-a request."""
+a request. It listens on DIR/otlp.sock as well."""
 import gzip
 import itertools
 import os
+import socket
 import sys
+import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 numbers = itertools.count()
@@ -30,4 +32,17 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
+class UnixServer(ThreadingHTTPServer):
+    address_family = socket.AF_UNIX
+
+    def server_bind(self):
+        self.socket.bind(self.server_address)
+
+    def get_request(self):
+        # Handlers want an address of the client that has two parts.
+        return self.socket.accept()[0], ("unix", 0)
+
+
+local = UnixServer(os.path.join(sys.argv[2], "otlp.sock"), Handler)
+threading.Thread(target=local.serve_forever, daemon=True).start()
 ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
