@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 use super::written;
 use crate::capture::{self, Capture, CaptureConfig};
 use crate::cli::doctor::Doctor;
+use crate::config::otel::OtlpSettings;
 use crate::config::spool::SpoolSettings;
 use crate::exit::{Exit, Failure};
+use crate::export::probe::probe;
 use crate::output::Format;
 use crate::output::screen::{Colour, Screen};
 use crate::preflight::{self, Check, Status};
@@ -23,6 +25,11 @@ pub(super) fn run(doctor: &Doctor) -> Result<u8, Failure> {
     let endpoint = doctor.endpoint.as_ref();
     let mut checks =
         preflight::checks(endpoint.map(|found| (found.address.as_str(), found.origin.as_str())));
+    let reached = |check: &Check| check.id == "endpoint" && check.status == Status::Pass;
+    // Where nobody listens, there is nothing to add.
+    if checks.iter().any(reached) {
+        checks.extend(doctor.export.as_ref().map(export));
+    }
     if checks.iter().all(|check| check.status != Status::Fail) {
         checks.push(programs());
     }
@@ -120,6 +127,29 @@ fn spool(settings: &SpoolSettings) -> Check {
             .as_ref()
             .map(|_| "spans that wait while the gateway is away"),
         fix: problem,
+    }
+}
+
+/// How long a gateway may take to answer a test export.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// Whether the gateway takes a request as `remora run` would send it.
+fn export(settings: &OtlpSettings) -> Check {
+    let tried = probe(settings, ANSWER);
+    let (observed, fix) = match tried {
+        Ok(()) => ("a request without spans was accepted".to_owned(), None),
+        Err(cause) => (
+            cause,
+            Some("compare protocol, path, headers and certificates with what the gateway wants"),
+        ),
+    };
+    Check {
+        id: "export",
+        title: "test export",
+        status: fix.map_or(Status::Pass, |_| Status::Warn),
+        observed,
+        lost: fix.map(|_| "export"),
+        fix: fix.map(str::to_owned),
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::config::Mistake;
-use crate::config::otel::{OtelSettings, TracesExporter};
+use crate::config::otel::{OtelSettings, OtlpSettings, TracesExporter};
 use crate::config::raw::Raw;
 use crate::config::resolved::Config;
 use crate::config::spool::SpoolSettings;
@@ -45,6 +45,8 @@ pub struct Doctor {
     pub format: Format,
     /// Where `remora run` would send spans; `None` if it would not send them.
     pub endpoint: Option<Endpoint>,
+    /// How spans would be sent there.
+    pub export: Option<OtlpSettings>,
     /// The export spool, if one is configured.
     pub spool: Option<SpoolSettings>,
     /// What is wrong with the settings of `remora run`.
@@ -67,6 +69,7 @@ impl DoctorArgs {
         let mut doctor = Doctor {
             format: self.output,
             endpoint: None,
+            export: None,
             spool: None,
             mistakes: Vec::new(),
         };
@@ -76,6 +79,7 @@ impl DoctorArgs {
                 // They were reported if there were any.
                 let raw = Raw::collect(file, &[], env, &mut Vec::new());
                 doctor.endpoint = endpoint(&config, &otel, &raw);
+                doctor.export = doctor.endpoint.is_some().then_some(otel.traces);
                 doctor.spool = config.spool;
             }
             Err(mistakes) => doctor.mistakes = mistakes,

@@ -42,7 +42,7 @@ pub enum Transport {
 }
 
 impl Transport {
-    async fn send(&self, signal: Signal, body: Bytes) -> Outcome {
+    pub(super) async fn send(&self, signal: Signal, body: Bytes) -> Outcome {
         match self {
             Self::Grpc(exporter) => exporter.send(signal, body).await,
             Self::Http(exporter) => exporter.send(body).await,

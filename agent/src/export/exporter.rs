@@ -325,16 +325,20 @@ fn other_way(
     }
 }
 
+/// The way to a gateway.
+pub(super) fn gateway(settings: &OtlpSettings) -> Result<Transport, StartError> {
+    Ok(match settings.protocol {
+        Protocol::Grpc => Transport::Grpc(Box::new(GrpcExporter::new(settings)?)),
+        Protocol::HttpProtobuf => Transport::Http(Box::new(HttpExporter::new(settings)?)),
+    })
+}
+
 fn transport(
     destination: &Destination,
 ) -> Result<(Arc<Transport>, Option<Duration>, usize), StartError> {
     let (transport, timeout, workers) = match destination {
         Destination::Gateway(settings) => {
-            let transport = match settings.protocol {
-                Protocol::Grpc => Transport::Grpc(Box::new(GrpcExporter::new(settings)?)),
-                Protocol::HttpProtobuf => Transport::Http(Box::new(HttpExporter::new(settings)?)),
-            };
-            (transport, settings.timeout, REQUESTS_IN_FLIGHT)
+            (gateway(settings)?, settings.timeout, REQUESTS_IN_FLIGHT)
         }
         // Lines in order of time: one at a time.
         Destination::File(path) => {

@@ -19,6 +19,7 @@ pub mod grpc;
 mod headers;
 pub mod http;
 pub mod otlp;
+pub mod probe;
 pub mod profiles;
 pub mod proxy;
 pub mod resource;

@@ -13,6 +13,7 @@ mod file;
 mod front;
 mod grpc;
 mod http;
+mod probe;
 mod profiles;
 mod proxy;
 mod receiver;

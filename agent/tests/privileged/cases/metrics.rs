@@ -12,14 +12,19 @@ use opentelemetry_proto::tonic::metrics::v1::{Metric, metric::Data};
 use prost::Message;
 
 use super::itself::{gateway, received, spans, text};
+use crate::clients::http2::h2load;
 use crate::clients::wrk;
+use crate::grpc::expect::check_answers;
+use crate::grpc::{Call, Peer};
+use crate::harness::expect::Planned;
 use crate::harness::process::{Spawned, command, free_port, remora};
 use crate::harness::{require_privilege, tools, wait_until};
 use crate::servers::Server;
+use crate::servers::http2::nghttpd;
 use crate::servers::nginx::Nginx;
 
-/// The collector `rotel`, if its binary is named.
-fn rotel(to: u16, dir: &Path) -> Option<(Spawned, u16)> {
+/// The collector `rotel`, if its binary is named, with a port for HTTP.
+pub(super) fn rotel(to: u16, dir: &Path, http: u16) -> Option<(Spawned, u16)> {
     let binary = std::env::var_os("REMORA_TEST_ROTEL").filter(|path| !path.is_empty());
     let Some(binary) = binary.map(PathBuf::from) else {
         let all = std::env::var_os("REMORA_TEST_ALL").is_some_and(|all| all == "1");
@@ -30,7 +35,7 @@ fn rotel(to: u16, dir: &Path) -> Option<(Spawned, u16)> {
         eprintln!("skipped: REMORA_TEST_ROTEL does not name a rotel binary");
         return None;
     };
-    let (http, grpc) = (free_port(), free_port());
+    let grpc = free_port();
     let mut command = command(binary, &["start"]);
     command
         .env_clear()
@@ -136,21 +141,26 @@ fn percentile(series: &Series, percent: u32) -> (f64, f64) {
     panic!("{series:?}");
 }
 
-fn through_a_collector(aggregation: &str) {
-    require_privilege!(alone);
-    let (gateway, nginx) = (gateway(), Nginx::start());
-    let dir = gateway.dir.path();
-    let Some((_rotel, collector)) = rotel(gateway.port, dir) else {
-        return;
-    };
-    let sleepy = Server::start(|port, dir| {
+/// A server that takes 4 to 103 ms for a request.
+pub(super) fn sleepy() -> Server {
+    Server::start(|port, dir| {
         let script = dir.join("sleepy.py");
         fs::write(&script, include_str!("../programs/sleepy.py")).unwrap();
         command(
             tools::python(),
             &[script.as_os_str(), port.to_string().as_ref()],
         )
-    });
+    })
+}
+
+fn through_a_collector(aggregation: &str) {
+    require_privilege!(alone);
+    let (gateway, nginx) = (gateway(), Nginx::start());
+    let dir = gateway.dir.path();
+    let Some((_rotel, collector)) = rotel(gateway.port, dir, free_port()) else {
+        return;
+    };
+    let sleepy = sleepy();
     let mut agent = Spawned::with_streams(
         remora()
             .arg("run")
@@ -247,4 +257,95 @@ fn explicit_histograms() {
 #[test]
 fn exponential_histograms() {
     through_a_collector("base2_exponential_bucket_histogram");
+}
+
+/// The count of the last point that has all of these attributes.
+fn counted(metrics: &[Metric], name: &str, wanted: &[(&str, &str)]) -> Option<u64> {
+    let fits = |attributes: &[KeyValue]| {
+        (wanted.iter()).all(|(key, value)| attribute(attributes, key).as_deref() == Some(value))
+    };
+    let mut last = None;
+    for metric in metrics.iter().filter(|metric| metric.name == name) {
+        let Data::Histogram(histogram) = metric.data.as_ref().unwrap() else {
+            panic!("{metric:?}");
+        };
+        let points = histogram.data_points.iter();
+        last = points
+            .filter(|point| fits(&point.attributes))
+            .map(|point| point.count)
+            .next_back()
+            .or(last);
+    }
+    last
+}
+
+/// h2load and grpc-go say how many they made; the collector has as many.
+#[test]
+fn streams_and_calls() {
+    require_privilege!(alone);
+    const STREAMS: usize = 5_000;
+    let gateway = gateway();
+    let dir = gateway.dir.path();
+    let Some((_rotel, collector)) = rotel(gateway.port, dir, free_port()) else {
+        return;
+    };
+    let file = Planned {
+        method: "GET",
+        path: "/hello/counted".into(),
+        body: 0,
+    };
+    let nghttpd = nghttpd(&[&[file]]);
+    let url = format!("http://127.0.0.1:{}/hello/counted", nghttpd.port);
+    let serving = Peer::Python.serve();
+    let mut calls = vec![Call::unary("counted"); 300];
+    calls.extend(vec![Call::unary("counted").failing(5, "no such thing"); 20]);
+    // Compiling and installing is done before anything is counted.
+    Peer::Go.call(serving.port(), &[Call::unary("warm")], 1);
+    let mut agent = Spawned::with_streams(
+        remora()
+            .arg("run")
+            .env(
+                "OTEL_EXPORTER_OTLP_ENDPOINT",
+                format!("http://127.0.0.1:{collector}"),
+            )
+            .env("OTEL_METRIC_EXPORT_INTERVAL", "500")
+            .stdin(Stdio::null()),
+    );
+    let warm = format!("http://127.0.0.1:{}/warm", nghttpd.port);
+    wait_until("the first metrics", || {
+        crate::clients::curl::one(&["--http2-prior-knowledge"], &warm);
+        std::thread::sleep(Duration::from_millis(100));
+        (!metrics(dir).is_empty()).then_some(())
+    });
+    h2load(&url, STREAMS, 2, 10);
+    let (answered, _) = Peer::Go.call(serving.port(), &calls, 4);
+    check_answers(&calls, &answered);
+    agent.signal(libc::SIGTERM);
+    assert!(agent.wait().success(), "the agent flushes and ends well");
+    let call = |status| {
+        [
+            ("rpc.method", "peers.Unary/counted"),
+            ("rpc.response.status_code", status),
+        ]
+    };
+    let stream = [
+        ("network.protocol.version", "2"),
+        ("http.response.status_code", "200"),
+    ];
+    let (good, bad) = (call("OK"), call("NOT_FOUND"));
+    for (name, wanted, count) in [
+        ("http.server.request.duration", &stream, STREAMS),
+        ("http.client.request.duration", &stream, STREAMS),
+        ("http.server.response.body.size", &stream, STREAMS),
+        ("rpc.server.call.duration", &good, 300),
+        ("rpc.client.call.duration", &good, 300),
+        ("rpc.server.call.duration", &bad, 20),
+        ("rpc.client.call.duration", &bad, 20),
+    ] {
+        let found = wait_until(name, || {
+            let found = counted(&metrics(dir), name, wanted)?;
+            (found >= count as u64).then_some(found)
+        });
+        assert_eq!(found, count as u64, "{name} {wanted:?}");
+    }
 }

@@ -4,6 +4,7 @@ mod aborts;
 mod attach;
 mod bulk;
 mod context;
+mod delivery;
 mod early;
 mod ends;
 mod filters;

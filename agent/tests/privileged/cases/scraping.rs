@@ -10,10 +10,12 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::itself::gateway;
+use super::itself::{gateway, received, spans, text};
 use crate::harness::process::{Spawned, command, free_port, remora};
 use crate::harness::raw::Raw;
+use crate::harness::trace::Trace;
 use crate::harness::{require_privilege, tools, wait_until};
+use crate::servers::nginx::Nginx;
 
 /// What the parser makes of one line.
 #[derive(Deserialize, Debug)]
@@ -168,6 +170,82 @@ fn requests_in_flight_rise_and_fall_and_every_line_is_understood() {
     assert_eq!(samples.iter().find(gauge).unwrap().r#type, "gauge");
     drop(clients);
     server.join().unwrap();
+    agent.signal(libc::SIGTERM);
+    assert!(agent.wait().success());
+}
+
+/// Lines of `trace`, spans, their names and metrics have one route for a request.
+#[test]
+fn a_request_has_the_same_route_everywhere() {
+    require_privilege!();
+    let (nginx, gateway, listen) = (Nginx::start(), gateway(), free_port());
+    let dir = gateway.dir.path();
+    let settings = dir.join("routes.yaml");
+    std::fs::write(&settings, "routes: [\"/hello/by/{name}\"]\n").unwrap();
+    let mut agent = Spawned::with_streams(
+        remora()
+            .args([
+                "run",
+                "--listen",
+                &format!("127.0.0.1:{listen}"),
+                "--config",
+            ])
+            .arg(&settings)
+            .env(
+                "OTEL_EXPORTER_OTLP_ENDPOINT",
+                format!("http://127.0.0.1:{}", gateway.port),
+            )
+            .env("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
+            .env("OTEL_METRICS_EXPORTER", "prometheus")
+            .env("OTEL_TRACES_SAMPLER", "always_on")
+            .env("OTEL_BSP_SCHEDULE_DELAY", "100")
+            .env("REMORA_INCLUDE", format!("port={}", nginx.port()))
+            .stdin(Stdio::null()),
+    );
+    let trace = Trace::start(&["--config", &settings.display().to_string()]);
+    wait_until("the agent captures", || {
+        scrape(listen).filter(|text| text.contains("remora_requests_seen_total"))
+    });
+    let paths = [
+        "/hello/by/ada",
+        "/hello/17",
+        "/hello/2026-11-28",
+        "/hello/8f14e45f-ceea-467a-9575-1b2d3c4d5e6f",
+        "/hello/plain",
+    ];
+    for path in paths {
+        crate::clients::curl::one(&[], &format!("http://127.0.0.1:{}{path}", nginx.port()));
+    }
+    let report = trace.collect(nginx.port(), 2 * paths.len()).lossless();
+    let mut routes = BTreeMap::new();
+    for line in report.server(nginx.port()) {
+        routes.insert(line.path().to_owned(), line.route.clone().unwrap());
+    }
+    assert_eq!(routes.len(), paths.len(), "{routes:?}");
+    assert_eq!(routes["/hello/by/ada"], "/hello/by/{name}");
+    let requests = wait_until("all spans", || {
+        let requests = received(dir);
+        (spans(&requests).len() >= 2 * paths.len()).then_some(requests)
+    });
+    let mut told = BTreeMap::new();
+    for span in spans(&requests) {
+        if let Some(path) = text(span, "url.path") {
+            let route = text(span, "http.route").unwrap().to_owned();
+            assert_eq!(span.name, format!("GET {route}"));
+            told.insert(path.to_owned(), route);
+        }
+    }
+    assert_eq!(told, routes);
+    let samples = parsed(&scrape(listen).unwrap());
+    let counted: BTreeMap<String, f64> = (samples.iter())
+        .filter(|sample| sample.name == "http_server_request_duration_seconds_count")
+        .map(|sample| (sample.labels["http_route"].clone(), sample.value))
+        .collect();
+    let mut expected = BTreeMap::new();
+    for route in routes.into_values() {
+        *expected.entry(route).or_insert(0.0) += 1.0;
+    }
+    assert_eq!(counted, expected);
     agent.signal(libc::SIGTERM);
     assert!(agent.wait().success());
 }
