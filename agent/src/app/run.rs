@@ -193,12 +193,9 @@ impl Agent<'_> {
         let Some(status) = self.status else {
             return Ok(());
         };
-        if status.red_wanted() {
-            let registry = &mut self.sink.registry;
-            registry.count_active(unix_ns(), |each| live.in_flight(each));
-            status.hand_over(self.sink.prometheus());
-        }
-        if self.published.elapsed() >= PUBLISH {
+        let scraped = status.red_wanted();
+        // With RED metrics comes all else as it is at the same time.
+        if scraped || self.published.elapsed() >= PUBLISH {
             self.published = Instant::now();
             let summary = accounts(live.ledger()?, self.sink.own);
             status.publish(&summary, live.missed());
@@ -206,6 +203,11 @@ impl Agent<'_> {
             sampling.in_flight = summary.in_flight;
             sampling.reloads = (self.reload.taken, self.reload.refused);
             status.publish_sampling(sampling);
+        }
+        if scraped {
+            let registry = &mut self.sink.registry;
+            registry.count_active(unix_ns(), |each| live.in_flight(each));
+            status.hand_over(self.sink.prometheus());
         }
         Ok(())
     }

@@ -72,7 +72,9 @@ impl RunStatus {
             return String::new();
         }
         let (text, ready) = &self.red;
-        let text = text.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut text = text.lock().unwrap_or_else(PoisonError::into_inner);
+        // What came too late for an earlier scrape is old.
+        *text = None;
         self.red_wanted.store(true, Ordering::Release);
         let waited = ready.wait_timeout_while(text, SCRAPE, |text| text.is_none());
         let (mut text, _) = waited.unwrap_or_else(PoisonError::into_inner);

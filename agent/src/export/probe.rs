@@ -17,11 +17,15 @@ use crate::config::otel::OtlpSettings;
 /// # Errors
 /// What keeps it from being sent or accepted.
 pub fn probe(settings: &OtlpSettings, limit: Duration) -> Result<(), String> {
-    let transport = gateway(settings).map_err(|error| error.to_string())?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| error.to_string())?;
+    let transport = {
+        // Timers of connections need it.
+        let _entered = runtime.enter();
+        gateway(settings).map_err(|error| error.to_string())?
+    };
     let answer = runtime.block_on(async {
         let sent = transport.send(Signal::Traces, Bytes::new());
         tokio::time::timeout(limit, sent).await

@@ -123,7 +123,7 @@ fn no_feedback() {
 /// The kernel programs do not know whose a Unix socket's other end is.
 #[test]
 fn no_feedback_over_a_unix_socket() {
-    require_privilege!();
+    require_privilege!(alone);
     let (gateway, nginx) = (gateway(), Nginx::start());
     let dir = gateway.dir.path();
     let log = dir.join("agent.log");
@@ -137,7 +137,7 @@ fn no_feedback_over_a_unix_socket() {
             .env("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
             .env("OTEL_BSP_SCHEDULE_DELAY", "200")
             .env("OTEL_TRACES_SAMPLER", "always_on")
-            .env("OTEL_METRIC_EXPORT_INTERVAL", "500")
+            .env("OTEL_METRIC_EXPORT_INTERVAL", "1000")
             .stdin(Stdio::null()),
         &log,
     );

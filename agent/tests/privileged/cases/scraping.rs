@@ -236,7 +236,8 @@ fn a_request_has_the_same_route_everywhere() {
         }
     }
     assert_eq!(told, routes);
-    let samples = parsed(&scrape(listen).unwrap());
+    let text = scrape(listen).unwrap();
+    let samples = parsed(&text);
     let counted: BTreeMap<String, f64> = (samples.iter())
         .filter(|sample| sample.name == "http_server_request_duration_seconds_count")
         .map(|sample| (sample.labels["http_route"].clone(), sample.value))
@@ -245,7 +246,7 @@ fn a_request_has_the_same_route_everywhere() {
     for route in routes.into_values() {
         *expected.entry(route).or_insert(0.0) += 1.0;
     }
-    assert_eq!(counted, expected);
+    assert_eq!(counted, expected, "{text}");
     agent.signal(libc::SIGTERM);
     assert!(agent.wait().success());
 }
