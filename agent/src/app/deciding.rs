@@ -17,7 +17,7 @@ use crate::span::method::KnownMethods;
 use crate::telemetry::sampling::{SamplingMetrics, Stratum};
 
 /// Strata shown in the agent's own metrics: the busiest.
-const SHOWN_STRATA: usize = 100;
+const SHOWN_STRATA: usize = 1000;
 
 /// An exchange with its route. That of a gRPC call is its method, which it has already.
 #[inline]
