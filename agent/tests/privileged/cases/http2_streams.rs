@@ -161,7 +161,9 @@ fn kinds_of_responses() {
     for span in sides(&report, port, "/pieces/1") {
         // The end is that of the trailers, not that of the headers.
         assert!(span.duration_ns > 170_000_000, "{span:?}");
-        assert!(span.ttfb_ns.unwrap() < 150_000_000, "{span:?}");
+        // However long the head took: the pieces came in the 200 ms after it.
+        let behind_the_head = span.duration_ns - span.ttfb_ns.unwrap();
+        assert!(behind_the_head > 100_000_000, "{span:?}");
     }
 }
 
