@@ -13,6 +13,7 @@ use super::reload::Reload;
 use super::status::RunStatus;
 use super::tagging::tags;
 use crate::cli::run::Run;
+use crate::config::otel::metrics::MetricsExport;
 use crate::config::otel::{OtelSettings, OtlpSettings};
 use crate::config::resolved::Config;
 use crate::config::{self, Mistake};
@@ -69,6 +70,14 @@ pub(super) fn run(run: &Run) -> Result<u8, Failure> {
         )
         .with_fix("say where with --listen 127.0.0.1:9464"));
     }
+    if metrics.prometheus && metrics.otlp && metrics.delta {
+        return Err(Failure::new(
+            Exit::Config,
+            "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE asks for deltas, but a scraper needs values \
+             that only grow",
+        )
+        .with_fix("unset it, or leave prometheus out of OTEL_METRICS_EXPORTER"));
+    }
     signal::catch_hangup().map_err(Failure::failed)?;
     let profiles_to = settings.profiles.as_ref().map(ToString::to_string);
     let found = processes(&run.config);
@@ -79,6 +88,11 @@ pub(super) fn run(run: &Run) -> Result<u8, Failure> {
         .then(|| Metering::start(&settings, &run.otel, settings.host.clone()))
         .transpose()
         .map_err(unusable)?;
+    // A preference of what goes over OTLP: a scraper never gets deltas.
+    let metrics = MetricsExport {
+        delta: metrics.delta && metering.is_some(),
+        ..metrics
+    };
     let queue_bytes = settings.queue_bytes;
     let (exporter, sink) = Exporter::start(settings).map_err(unusable)?;
     let sink = Redacting::new(sink, run.config.query.clone());

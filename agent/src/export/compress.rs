@@ -43,8 +43,8 @@ impl Compression {
     }
 }
 
-/// Compresses with gzip at level 1. Measured with 4,096 spans of 560 bytes: 0.7 µs a span
-/// for a seventh of the bytes; the usual level 6 takes 3 to 4 µs for an eighth or ninth.
+/// Compresses with gzip at level 1. Measured with 4,096 spans of 558 bytes (`cargo bench
+/// --bench encode -- compression`): 0.37 µs a span, 49 bytes.
 ///
 /// # Errors
 /// None of its own: those of writing to memory.
