@@ -59,6 +59,19 @@ fn bad_configuration_is_64_with_all_mistakes() {
 }
 
 #[test]
+fn deltas_and_a_scraper_do_not_go_together() {
+    let output = remora()
+        .args(["run", "--listen", "127.0.0.1:0"])
+        .env("OTEL_METRICS_EXPORTER", "otlp,prometheus")
+        .env("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "delta")
+        .output()
+        .unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(64), "{error}");
+    assert!(error.contains("values that only grow"), "{error}");
+}
+
+#[test]
 fn a_reader_that_leaves_is_no_failure() {
     let mut child = remora()
         .args(["completions", "zsh"])
