@@ -6,13 +6,21 @@
 #define NOINLINE __attribute__((noinline))
 static volatile uint64_t sink;
 
-NOINLINE static void hot(uint64_t x) {
-    for (int i = 0; i < 70000; i++) x = x * 6364136223846793005u + 1;
+// Each pass takes another time: passes of one length fall into step with the sampling clock,
+// and the samples then show a part of the pass instead of its shares.
+static uint64_t pass = 1;
+static int rounds(void) {
+    pass = pass * 6364136223846793005u + 1;
+    return 500 + (int)(pass >> 33) % 1000;
+}
+
+NOINLINE static void hot(uint64_t x, int rounds) {
+    for (int i = 0; i < 70 * rounds; i++) x = x * 6364136223846793005u + 1;
     sink = x;
 }
 
-NOINLINE static void cold(uint64_t x) {
-    for (int i = 0; i < 30000; i++) x = x * 6364136223846793005u + 1;
+NOINLINE static void cold(uint64_t x, int rounds) {
+    for (int i = 0; i < 30 * rounds; i++) x = x * 6364136223846793005u + 1;
     sink = x;
 }
 
@@ -25,8 +33,9 @@ template <typename T> struct Box : Shape {
     NOINLINE int area(int n) override {
         T room[64];
         room[n & 63] = static_cast<T>(n);
-        hot(n);
-        cold(n);
+        int now = rounds();
+        hot(n, now);
+        cold(n, now);
         if (n % 100 == 99) throw std::runtime_error("now and then");
         return static_cast<int>(room[n & 63]);
     }

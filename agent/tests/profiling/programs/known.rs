@@ -1,4 +1,5 @@
 // Known stacks in Rust: a closure behind a trait object.
+use std::cell::Cell;
 use std::hint::black_box;
 
 fn spin(mut x: u64, rounds: u64) -> u64 {
@@ -8,14 +9,21 @@ fn spin(mut x: u64, rounds: u64) -> u64 {
     x
 }
 
-#[inline(never)]
-fn hot(x: u64) -> u64 {
-    black_box(spin(black_box(x), 70_000))
+// Each pass takes another time: passes of one length fall into step with the sampling clock,
+// and the samples then show a part of the pass instead of its shares.
+fn rounds(pass: &Cell<u64>) -> u64 {
+    pass.set(pass.get().wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
+    500 + (pass.get() >> 33) % 1000
 }
 
 #[inline(never)]
-fn cold(x: u64) -> u64 {
-    black_box(spin(black_box(x), 30_000))
+fn hot(x: u64, rounds: u64) -> u64 {
+    black_box(spin(black_box(x), 70 * rounds))
+}
+
+#[inline(never)]
+fn cold(x: u64, rounds: u64) -> u64 {
+    black_box(spin(black_box(x), 30 * rounds))
 }
 
 #[inline(never)]
@@ -26,7 +34,11 @@ fn chain(depth: u32, leaf: &dyn Fn(u64) -> u64) -> u64 {
 
 fn main() {
     let room = vec![1u64; 100];
-    let leaf = move |x: u64| hot(x).wrapping_add(cold(x)).wrapping_add(room[3]) >> 8;
+    let pass = Cell::new(1);
+    let leaf = move |x: u64| {
+        let now = rounds(&pass);
+        hot(x, now).wrapping_add(cold(x, now)).wrapping_add(room[3]) >> 8
+    };
     loop {
         black_box(chain(20, &leaf));
     }
