@@ -1,15 +1,19 @@
 //! A ring that overflows in the middle of HTTP/2 streams: what is lost is counted, what is
 //! shown is right.
 
+use std::process::Stdio;
 use std::time::Duration;
 
+use super::itself::gateway;
+use super::scraping::scrape;
 use crate::clients::http2::h2load;
 use crate::harness::expect::Planned;
-use crate::harness::http2::{await_end, get, opening};
-use crate::harness::raw::Raw;
+use crate::harness::http2::{await_end, get, ok, opening, settings};
+use crate::harness::process::{Spawned, free_port, remora};
+use crate::harness::raw::{Raw, RawServer};
 use crate::harness::request::Request;
-use crate::harness::require_privilege;
 use crate::harness::trace::Trace;
+use crate::harness::{require_privilege, wait_until};
 use crate::servers::{Server, http2 as servers};
 
 const SMALLEST: (&str, &str) = ("REMORA_RING_BYTES", "65536");
@@ -118,4 +122,90 @@ fn recovers_from_loss() {
         assert_not_wrong(span, path);
     }
     drop(client);
+}
+
+/// Waits until the agent says that so many requests are under way, and returns what else it
+/// says then.
+fn wait_in_flight(listen: u16, count: u64) -> String {
+    let line = format!("\nremora_requests_in_flight {count}\n");
+    wait_until(line.trim(), || {
+        std::thread::sleep(Duration::from_millis(100));
+        scrape(listen).filter(|text| text.contains(&line))
+    })
+}
+
+/// The value of a line of the agent's metrics.
+fn value(metrics: &str, name: &str) -> u64 {
+    let mut lines = metrics.lines();
+    let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    value
+        .unwrap_or_else(|| panic!("no {name}: {metrics}"))
+        .parse()
+        .unwrap()
+}
+
+/// The kernel could not tell of the end of two connections with a request under way: the
+/// running agent finds out by itself, and counts those requests as lost.
+#[test]
+fn ends_that_were_lost_are_found() {
+    require_privilege!(alone);
+    const MADE: usize = 20_000;
+    let flooded = nghttpd();
+    let of_http2 = RawServer::start(|mut peer| {
+        peer.take(opening().len());
+        peer.take(get(1, "/answered").len() + get(3, "/held").len());
+        peer.send([settings(), ok(1, b"fine")].concat());
+        peer.rest_or_reset();
+    });
+    let of_http1 = RawServer::start(|mut peer| {
+        peer.head();
+        peer.rest_or_reset();
+    });
+    let (gateway, listen) = (gateway(), free_port());
+    let ports = [flooded.port, of_http1.port, of_http2.port];
+    let mut agent = Spawned::with_streams(
+        remora()
+            .args(["run", "--listen", &format!("127.0.0.1:{listen}")])
+            .env(
+                "OTEL_EXPORTER_OTLP_ENDPOINT",
+                format!("http://127.0.0.1:{}", gateway.port),
+            )
+            .env("OTEL_METRICS_EXPORTER", "prometheus")
+            .env(SMALLEST.0, SMALLEST.1)
+            .env(
+                "REMORA_INCLUDE",
+                ports.map(|port| format!("port={port}")).join(","),
+            )
+            .stdin(Stdio::null()),
+    );
+    wait_until("the agent captures", || {
+        scrape(listen).filter(|text| text.contains("remora_requests_seen_total"))
+    });
+    let mut http2 = Raw::connect(of_http2.port);
+    http2.send(opening());
+    http2.send([get(1, "/answered"), get(3, "/held")].concat());
+    http2.take([settings(), ok(1, b"fine")].concat().len());
+    let mut http1 = Raw::connect(of_http1.port);
+    http1.send("GET /held HTTP/1.1\r\nHost: x\r\n\r\n");
+    // Both sides of either.
+    wait_in_flight(listen, 4);
+    agent.signal(libc::SIGSTOP);
+    let url = format!("http://127.0.0.1:{}/hello/lost", flooded.port);
+    h2load(&url, MADE, 1, 10);
+    drop((http1, http2));
+    of_http1.join();
+    of_http2.join();
+    agent.signal(libc::SIGCONT);
+    let told = wait_in_flight(listen, 0);
+    let (seen, lost) = (
+        value(&told, "remora_requests_seen_total"),
+        value(&told, "remora_requests_lost_total{reason=\"ring_full\"}"),
+    );
+    eprintln!("{seen} seen, {lost} lost");
+    assert_eq!(seen, 2 * MADE as u64 + 6, "{told}");
+    let emitted = value(&told, "remora_requests_emitted_total");
+    assert_eq!(emitted + lost, seen, "{told}");
+    assert!(lost >= 4, "{told}");
+    agent.signal(libc::SIGTERM);
+    assert!(agent.wait().success());
 }

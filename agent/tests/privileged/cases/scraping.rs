@@ -27,7 +27,7 @@ struct Sample {
 }
 
 /// The body of `/metrics`.
-fn scrape(port: u16) -> Option<String> {
+pub(super) fn scrape(port: u16) -> Option<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     write!(stream, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").ok()?;
     let mut answer = String::new();
