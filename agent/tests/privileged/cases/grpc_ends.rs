@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use crate::grpc::expect::{assert_call, assert_calls, assert_named, check_answers};
 use crate::grpc::{Answered, Call, Peer, Serving};
+use crate::harness::http2::{Block, flag, frame, kind, opening, receive};
+use crate::harness::raw::Raw;
 use crate::harness::report::Report;
 use crate::harness::request::{Request, Side};
 use crate::harness::require_privilege;
@@ -261,6 +263,58 @@ fn unimplemented() {
             assert_named(span, call);
             assert_eq!(span.grpc_status, Some(12), "{server:?}: {span:?}");
             assert_eq!(span.error.as_deref(), Some("UNIMPLEMENTED"), "{span:?}");
+        }
+    }
+}
+
+/// A server of the C core does not wait for the end of a unary call's request: it answers
+/// when it has the message, and resets the stream without an error. The request is marked as
+/// not whole, for the server never had its end, and nothing is wrong with the call.
+#[test]
+fn c_core_is_early() {
+    require_privilege!();
+    for peer in [Peer::Python, Peer::Asyncio] {
+        let serving = peer.serve();
+        let port = serving.port();
+        let call = Call::unary("early");
+        let messages = call.messages();
+        let mut body = vec![0];
+        body.extend(u32::try_from(messages[0].len()).unwrap().to_be_bytes());
+        body.extend(&messages[0]);
+        let head = Block::request("POST", &call.path)
+            .field("content-type", "application/grpc")
+            .field("te", "trailers");
+        let trace = Trace::start(&[]);
+        let mut client = Raw::connect(port);
+        client.send(opening());
+        client.send(frame(kind::HEADERS, flag::END_HEADERS, 1, &head.0));
+        client.send(frame(kind::DATA, 0, 1, &body));
+        let mut answer = Vec::new();
+        loop {
+            let (kind, flags, stream, payload) = receive(&mut client);
+            if kind == kind::RST_STREAM {
+                assert_eq!((stream, payload), (1, vec![0; 4]), "no error");
+                break;
+            }
+            if stream == 1 && [kind::HEADERS, kind::DATA].contains(&kind) {
+                answer.push((kind, flags & flag::END_STREAM != 0));
+            }
+        }
+        let whole = [
+            (kind::HEADERS, false),
+            (kind::DATA, false),
+            (kind::HEADERS, true),
+        ];
+        assert_eq!(answer, whole, "{peer:?}");
+        // Too late, and without effect.
+        client.send(frame(kind::DATA, flag::END_STREAM, 1, b""));
+        let report = trace.collect(port, 2).lossless();
+        report.both(port, 1);
+        for span in sides(&report, port, &call.path) {
+            assert_named(span, &call);
+            assert_eq!((span.status, span.grpc_status), (Some(200), Some(0)));
+            assert_eq!(span.error, None, "{peer:?}: {span:?}");
+            assert_eq!(span.incomplete, ["request_incomplete"], "{peer:?}");
         }
     }
 }

@@ -86,15 +86,21 @@ pub(crate) fn ok(stream: u32, body: &[u8]) -> Vec<u8> {
     [head, frame(kind::DATA, flag::END_STREAM, stream, body)].concat()
 }
 
+/// Receives a frame: its kind, flags, stream and payload.
+pub(crate) fn receive(peer: &mut Raw) -> (u8, u8, u32, Vec<u8>) {
+    let head = peer.take(9);
+    let len = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+    let payload = peer.take(usize::try_from(len).unwrap());
+    let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+    (head[3], head[4], stream, payload)
+}
+
 /// Receives frames up to one that ends a stream; returns the stream.
 pub(crate) fn await_end(peer: &mut Raw) -> u32 {
     loop {
-        let head = peer.take(9);
-        let len = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-        peer.take(usize::try_from(len).unwrap());
-        let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
-        let ends = match head[3] {
-            kind::DATA | kind::HEADERS => head[4] & flag::END_STREAM != 0,
+        let (kind, flags, stream, _) = receive(peer);
+        let ends = match kind {
+            kind::DATA | kind::HEADERS => flags & flag::END_STREAM != 0,
             kind::RST_STREAM => true,
             _ => false,
         };
