@@ -1,7 +1,6 @@
 //! Between pairing and output: the route of a request, its metrics, and whether its span is
 //! kept.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use super::own;
@@ -10,7 +9,6 @@ use crate::config::otel::metrics::MetricsExport;
 use crate::config::sampling::Deciding;
 use crate::exchange::{Exchange, Sink, TraceContext};
 use crate::metrics::{self, Registry, prometheus};
-use crate::queue::Queue;
 use crate::route::{Routed, Router};
 use crate::sampling::Sampler;
 use crate::span::method::KnownMethods;
@@ -44,18 +42,16 @@ pub(super) struct Decider<S> {
     /// Where `tracestate` is put together.
     state: String,
     started: Instant,
-    queue: Arc<dyn Queue>,
-    queue_bytes: f64,
+    /// How full the memory for spans is, 0 to 1.
+    pub(super) fill: f64,
 }
 
 impl<S> Decider<S> {
-    /// `queue` is where spans go, and holds at most so many bytes.
     pub(super) fn new(
         sink: S,
         deciding: &Deciding,
         metrics: metrics::Settings,
         now_ns: u64,
-        queue: (Arc<dyn Queue>, usize),
     ) -> Self {
         Self {
             sink,
@@ -66,8 +62,7 @@ impl<S> Decider<S> {
             tagger: None,
             state: String::new(),
             started: Instant::now(),
-            queue: queue.0,
-            queue_bytes: queue.1.max(1) as f64,
+            fill: 0.0,
         }
     }
 
@@ -82,8 +77,7 @@ impl<S> Decider<S> {
     /// To be called several times a second.
     pub(super) fn tick(&mut self) {
         let now = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        let fill = self.queue.depth().bytes as f64 / self.queue_bytes;
-        self.sampler.tick(now, fill);
+        self.sampler.tick(now, self.fill);
     }
 
     /// All RED metrics, in the Prometheus format.

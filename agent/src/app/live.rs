@@ -124,6 +124,16 @@ impl<P: Processes> Live<P> {
         Ok(self.pipeline.ledger())
     }
 
+    /// How full the memory for requests under way is, 0 to 1.
+    pub(super) fn fill(&self) -> f64 {
+        self.pipeline.fill()
+    }
+
+    /// Whether new connections are passed over, see [`Pipeline::set_refuses`].
+    pub(super) fn set_refuses(&mut self, refuses: bool) {
+        self.pipeline.set_refuses(refuses);
+    }
+
     /// Which thread serves which request: see [`Capture::serving`].
     pub(super) fn serving(&self) -> Result<BorrowedFd<'_>, CaptureError> {
         self.capture.serving()
@@ -198,7 +208,7 @@ impl<P: Processes> Live<P> {
 fn limits(config: &Config) -> Limits {
     Limits {
         conns: (config.max_connections as usize).saturating_mul(2),
-        ..Limits::default()
+        ..Limits::within(config.memory.pipeline)
     }
 }
 

@@ -12,9 +12,6 @@ use crate::metrics::Registry;
 use crate::metrics::otlp::Encoder;
 use crate::queue::Refused;
 
-/// Bytes of encoded metrics held while the gateway is away: the latest rounds are lost then.
-const QUEUE_BYTES: usize = 4 << 20;
-
 /// Exports metrics, one round after each interval.
 pub(super) struct Metering {
     encoder: Encoder,
@@ -24,15 +21,17 @@ pub(super) struct Metering {
 }
 
 impl Metering {
-    /// Starts to export.
+    /// Starts to export. So many bytes are held while the gateway is away: the latest rounds
+    /// are lost then.
     pub(super) fn start(
         spans: &ExportSettings,
         otel: &OtelSettings,
         host: HostResource,
+        queue_bytes: usize,
     ) -> Result<Self, StartError> {
         let mut settings = spans.clone();
         settings.destination = Destination::Gateway(otel.metrics.clone());
-        settings.queue_bytes = QUEUE_BYTES;
+        settings.queue_bytes = queue_bytes;
         // Another way out, and what is left in a spool by an earlier run are spans.
         settings.profiles = None;
         settings.failover = Vec::new();

@@ -12,6 +12,7 @@ mod metering;
 mod names;
 mod outlet;
 mod own;
+mod pressure;
 mod profile;
 mod redacting;
 mod reload;

@@ -7,12 +7,14 @@ use super::continuous::{Continuous, Finished};
 use super::deciding::{Decider, metrics_settings};
 use super::live::{self, Live, STEP};
 use super::metering::Metering;
+use super::pressure::{Fill, Pressure};
 use super::processes;
 use super::redacting::Redacting;
 use super::reload::Reload;
 use super::status::RunStatus;
 use super::tagging::tags;
 use crate::cli::run::Run;
+use crate::config::memory::MemoryShares;
 use crate::config::otel::metrics::MetricsExport;
 use crate::config::otel::{OtelSettings, OtlpSettings};
 use crate::config::resolved::Config;
@@ -24,6 +26,8 @@ use crate::export::exporter::{Destination, ExportSettings, Exporter, StartError}
 use crate::export::sink::OtlpSink;
 use crate::ledger::{Ledger, Summary};
 use crate::output::screen::Screen;
+use crate::queue::Queue;
+use crate::telemetry::memory::MemoryMetrics;
 use crate::telemetry::server::TelemetryServer;
 use crate::{output, signal};
 
@@ -60,6 +64,7 @@ pub(super) fn run(run: &Run) -> Result<u8, Failure> {
         settings.profiles = settings.profiles.map(|_| Destination::File(file.clone()));
     }
     settings.spool.clone_from(&run.config.spool);
+    settings.queue_bytes = run.config.memory.queue;
     settings.failover = failover(&run.config, &run.otel)?;
     let destination = settings.destination.to_string();
     let metrics = run.otel.metrics_export;
@@ -85,7 +90,14 @@ pub(super) fn run(run: &Run) -> Result<u8, Failure> {
     let mut live = Live::start(&run.config, &[], found, None, serving)?;
     let gateway = matches!(settings.destination, Destination::Gateway(_));
     let metering = (metrics.otlp && gateway)
-        .then(|| Metering::start(&settings, &run.otel, settings.host.clone()))
+        .then(|| {
+            Metering::start(
+                &settings,
+                &run.otel,
+                settings.host.clone(),
+                run.config.memory.metrics,
+            )
+        })
         .transpose()
         .map_err(unusable)?;
     // A preference of what goes over OTLP: a scraper never gets deltas.
@@ -93,7 +105,6 @@ pub(super) fn run(run: &Run) -> Result<u8, Failure> {
         delta: metrics.delta && metering.is_some(),
         ..metrics
     };
-    let queue_bytes = settings.queue_bytes;
     let (exporter, sink) = Exporter::start(settings).map_err(unusable)?;
     let sink = Redacting::new(sink, run.config.query.clone());
     let counted = metrics_settings(
@@ -101,8 +112,7 @@ pub(super) fn run(run: &Run) -> Result<u8, Failure> {
         &metrics,
         run.otel.known_methods.clone(),
     );
-    let queue = (exporter.queue(), queue_bytes);
-    let mut sink = Decider::new(sink, &run.config.deciding, counted, unix_ns(), queue);
+    let mut sink = Decider::new(sink, &run.config.deciding, counted, unix_ns());
     let status = RunStatus::new(exporter.counters(), exporter.queue(), metrics.prometheus);
     let status = Arc::new(status);
     let profiles = match (run.config.profiling, exporter.profiles()) {
@@ -131,6 +141,9 @@ pub(super) fn run(run: &Run) -> Result<u8, Failure> {
         status: server.is_some().then_some(&status),
         published: Instant::now(),
         tended: Instant::now(),
+        pressure: Pressure::new(),
+        queue: exporter.queue(),
+        memory: run.config.memory,
     };
     let followed = agent.follow(&mut live);
     status.stopping();
@@ -167,6 +180,9 @@ struct Agent<'a> {
     status: Option<&'a Arc<RunStatus>>,
     published: Instant,
     tended: Instant,
+    pressure: Pressure,
+    queue: Arc<dyn Queue>,
+    memory: MemoryShares,
 }
 
 impl Agent<'_> {
@@ -174,6 +190,7 @@ impl Agent<'_> {
         while signal::received().is_none() {
             live.step(STEP, &mut self.sink)?;
             self.sink.sink.sink.tick();
+            self.relieve(live);
             self.sink.tick();
             self.meter(live);
             if let Some(deciding) = self.reload.poll() {
@@ -182,6 +199,36 @@ impl Agent<'_> {
             self.report(live)?;
         }
         Ok(())
+    }
+
+    /// Does without something while memory runs short.
+    fn relieve<P: crate::conn::Processes>(&mut self, live: &mut Live<P>) {
+        if !self.pressure.is_due() {
+            return;
+        }
+        let depth = self.queue.depth();
+        let fill = Fill {
+            queue: depth.bytes as f64 / depth.capacity.max(1) as f64,
+            pipeline: live.fill(),
+        };
+        self.pressure.second(fill);
+        self.sink.fill = fill.most();
+        self.sink.sink.sink.set_brief(self.pressure.is_brief());
+        live.set_refuses(self.pressure.refuses());
+    }
+
+    /// What is held, for whoever asks.
+    fn memory(&self) -> MemoryMetrics {
+        let bytes = |bytes| u64::try_from(bytes).unwrap_or(u64::MAX);
+        let fill = self.pressure.fill();
+        MemoryMetrics {
+            limits: vec![
+                ("queue", bytes(self.memory.queue)),
+                ("pipeline", bytes(self.memory.pipeline)),
+            ],
+            fill: vec![("queue", fill.queue), ("pipeline", fill.pipeline)],
+            steps: self.pressure.metrics(),
+        }
     }
 
     /// Exports metrics, or tends those that are only read.
@@ -217,6 +264,7 @@ impl Agent<'_> {
             sampling.in_flight = summary.in_flight;
             sampling.reloads = (self.reload.taken, self.reload.refused);
             status.publish_sampling(sampling);
+            status.publish_memory(self.memory());
         }
         if scraped {
             let registry = &mut self.sink.registry;

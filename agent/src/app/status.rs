@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::export::counters::ExportCounters;
 use crate::ledger::Summary;
 use crate::queue::Queue;
+use crate::telemetry::memory::MemoryMetrics;
 use crate::telemetry::metrics::{CaptureCounts, SelfMetrics};
 use crate::telemetry::sampling::SamplingMetrics;
 use crate::telemetry::server::Status;
@@ -21,6 +22,7 @@ pub(super) struct RunStatus {
     counters: Arc<ExportCounters>,
     queue: Arc<dyn Queue>,
     sampling: Mutex<Option<SamplingMetrics>>,
+    memory: Mutex<Option<MemoryMetrics>>,
     /// RED metrics are asked for, and where they are handed over.
     red_wanted: AtomicBool,
     red: (Mutex<Option<String>>, Condvar),
@@ -44,6 +46,7 @@ impl RunStatus {
             counters,
             queue,
             sampling: Mutex::new(None),
+            memory: Mutex::new(None),
             red_wanted: AtomicBool::new(false),
             red: (Mutex::new(None), Condvar::new()),
             serves_red,
@@ -53,6 +56,11 @@ impl RunStatus {
     /// The state of sampling.
     pub(super) fn publish_sampling(&self, sampling: SamplingMetrics) {
         *self.sampling.lock().unwrap_or_else(PoisonError::into_inner) = Some(sampling);
+    }
+
+    /// The state of its memory.
+    pub(super) fn publish_memory(&self, memory: MemoryMetrics) {
+        *self.memory.lock().unwrap_or_else(PoisonError::into_inner) = Some(memory);
     }
 
     /// Whether somebody waits for [`Self::hand_over`].
@@ -122,7 +130,9 @@ impl Status for RunStatus {
             .clone()
             .map(|sampling| SamplingMetrics { red, ..sampling });
         let capture = self.capture.lock().unwrap_or_else(PoisonError::into_inner);
+        let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         SelfMetrics {
+            memory: memory.clone(),
             capture: capture.clone(),
             export: Some((self.counters.snapshot(), self.queue.depth())),
             sampling,

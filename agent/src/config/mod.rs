@@ -3,6 +3,7 @@
 //! [`raw`] collects what was given and where, [`resolved`] says what it means. All
 //! mistakes are reported at once.
 
+pub mod memory;
 pub mod otel;
 pub mod profiling;
 pub mod raw;

@@ -27,8 +27,6 @@ pub const DEFAULT_BATCH_SPANS: usize = 4096;
 pub const DEFAULT_QUEUE_SPANS: u64 = 65_536;
 /// Age of a batch if `OTEL_BSP_SCHEDULE_DELAY` is not set (specification: 5 s).
 pub const DEFAULT_DELAY: Duration = Duration::from_secs(1);
-/// Bytes of encoded batches held, whatever the variables say: the queue's bound in memory.
-pub const QUEUE_BYTES: usize = 24 << 20;
 /// How long a batch is retried if `OTEL_BSP_EXPORT_TIMEOUT` is not set (specification: 30 s,
 /// which would throw spans away during every restart of a gateway).
 pub const DEFAULT_EXPORT_TIMEOUT: Duration = Duration::from_secs(300);

@@ -8,7 +8,7 @@ use serde_norway::Value;
 use super::{Mistake, did_you_mean};
 
 /// Keys of the file. The variable of a key is `REMORA_` and the key in capitals.
-pub const KEYS: [&str; 31] = [
+pub const KEYS: [&str; 32] = [
     "capture_head_bytes",
     "exclude",
     "export_failover",
@@ -18,6 +18,7 @@ pub const KEYS: [&str; 31] = [
     "log",
     "max_connections",
     "max_routes",
+    "memory_limit",
     "metrics_max_series",
     "otlp_bearer_token_file",
     "otlp_headers_file",

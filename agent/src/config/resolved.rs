@@ -8,6 +8,7 @@ use std::time::Duration;
 use remora_common::config::HEAD_BYTES;
 use remora_common::http2::BLOCK_BYTES;
 
+use super::memory::{MEMORY_LIMIT, MemoryShares};
 use super::otel::OtelSettings;
 use super::profiling::{self, Profiling};
 use super::raw::{Given, Raw};
@@ -38,6 +39,8 @@ pub struct Config {
     pub ring_bytes: u32,
     /// `max_connections`: connections followed at a time.
     pub max_connections: u32,
+    /// `memory_limit`, shared out.
+    pub memory: MemoryShares,
     /// `include` and `exclude`.
     pub rules: Rules,
     /// `query_allow`: parameters of query strings that may be shown and exported.
@@ -178,6 +181,7 @@ impl Config {
             capture_head_bytes,
             ring_bytes,
             max_connections,
+            memory: memory(raw.get("memory_limit"), mistakes),
             rules: Rules {
                 include: rules(raw.get("include"), mistakes),
                 exclude: rules(raw.get("exclude"), mistakes),
@@ -307,6 +311,19 @@ fn path(given: Option<&Given>, mistakes: &mut Vec<Mistake>) -> Option<PathBuf> {
         .ok()
         .filter(|path| !path.is_empty())
         .map(PathBuf::from)
+}
+
+fn memory(given: Option<&Given>, mistakes: &mut Vec<Mistake>) -> MemoryShares {
+    let Some(given) = given else {
+        return MemoryShares::default();
+    };
+    match one(given).and_then(|text| long(text, MEMORY_LIMIT)) {
+        Ok(limit) => MemoryShares::of(limit),
+        Err(problem) => {
+            mistakes.push(Mistake::new(&given.origin, problem));
+            MemoryShares::default()
+        }
+    }
 }
 
 fn spool(raw: &Raw, mistakes: &mut Vec<Mistake>) -> Option<SpoolSettings> {

@@ -69,6 +69,21 @@ fn flag_beats_environment_beats_file_beats_default() {
 }
 
 #[test]
+fn the_memory_limit_is_shared_out() {
+    let memory = |value: &str| Config::load(None, &[], &env(&[("REMORA_MEMORY_LIMIT", value)]));
+    let default = Config::load(None, &[], &[]).unwrap().memory;
+    assert_eq!(default, memory("128MiB").unwrap().memory);
+    assert_eq!(memory("256MiB").unwrap().memory.queue, 2 * default.queue);
+    for wrong in ["1MiB", "much"] {
+        let mistakes = memory(wrong).unwrap_err();
+        assert!(
+            mistakes[0].to_string().starts_with("REMORA_MEMORY_LIMIT: "),
+            "{mistakes:?}"
+        );
+    }
+}
+
+#[test]
 fn the_file_may_be_named_by_the_environment_and_the_flag_wins() {
     let one = file("log: debug");
     let two = file("log: warn");

@@ -16,6 +16,9 @@ const NIL: u32 = u32::MAX;
 /// Head bytes kept per request; the kernel captures no more.
 pub(super) const MAX_HEAD: usize = HEAD_BYTES.2 as usize;
 
+/// Memory of one exchange but for its head.
+pub(super) const SLOT_BYTES: usize = size_of::<Pending>() + size_of::<u32>();
+
 /// What has been seen of one message.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(super) enum Progress {
@@ -236,6 +239,11 @@ impl Exchanges {
     /// Bytes held for heads.
     pub(super) fn head_bytes(&self) -> usize {
         self.used_bytes + self.free_bytes
+    }
+
+    /// How much of the memory for heads is in use, 0 to 1.
+    pub(super) fn fill(&self) -> f64 {
+        self.used_bytes as f64 / self.max_bytes.max(1) as f64
     }
 
     /// The slot of the request with this index.

@@ -46,6 +46,21 @@ pub struct Limits {
     pub processes: usize,
 }
 
+impl Limits {
+    /// Places for exchanges, their texts and tables in so many bytes; the rest as by default.
+    #[must_use]
+    pub fn within(bytes: usize) -> Self {
+        let sixth = bytes / 6;
+        Self {
+            // Either kind of place may have been in use by all of them at some time.
+            exchanges: 2 * sixth / (exchanges::SLOT_BYTES + http2::SLOT_BYTES),
+            head_bytes: 3 * sixth / 2,
+            table_bytes: sixth,
+            ..Self::default()
+        }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -74,6 +89,7 @@ pub struct Pipeline<P> {
     emitter: Emitter,
     ledger: Ledger,
     conns_evicted: u64,
+    refuses: bool,
 }
 
 impl<P: Processes> Pipeline<P> {
@@ -89,6 +105,7 @@ impl<P: Processes> Pipeline<P> {
             emitter: Emitter::new(seed, clock),
             ledger: Ledger::default(),
             conns_evicted: 0,
+            refuses: false,
         }
     }
 
@@ -177,6 +194,22 @@ impl<P: Processes> Pipeline<P> {
         }
     }
 
+    /// How full the places and texts of requests under way are, 0 to 1. Compression tables are
+    /// left out: when they are full they stop growing, and connections that stay keep them so.
+    #[must_use]
+    pub fn fill(&self) -> f64 {
+        let share = |part: usize, whole: usize| part as f64 / whole.max(1) as f64;
+        share(self.exchanges.len() + self.http2.len(), self.max_exchanges)
+            .max(self.exchanges.fill())
+            .max(self.http2.fill())
+    }
+
+    /// Whether connections that appear from now on are taken up. The requests of others are
+    /// counted as lost with them.
+    pub fn set_refuses(&mut self, refuses: bool) {
+        self.refuses = refuses;
+    }
+
     /// The resolver given to [`Self::new`].
     pub fn resolver_mut(&mut self) -> &mut P {
         &mut self.resolver
@@ -202,6 +235,8 @@ impl<P: Processes> Pipeline<P> {
         if let Some(known) = self.conns.get_mut(record.conn) {
             // Announced again; what is under way goes on.
             (known.info, known.side, known.tgid) = (conn.info, conn.side, conn.tgid);
+        } else if self.refuses {
+            self.conns_evicted += 1;
         } else if let Some(mut evicted) = self.conns.insert(conn) {
             self.conns_evicted += 1;
             self.exchanges.clear(&mut evicted.pending);
@@ -378,7 +413,7 @@ pub struct Occupancy {
     pub head_bytes: usize,
     /// Bytes of memory for compression tables.
     pub table_bytes: usize,
-    /// Connections given up since the start because the table was full.
+    /// Connections given up or not taken up since the start because there was no room.
     pub conns_evicted: u64,
 }
 

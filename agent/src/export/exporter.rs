@@ -22,9 +22,8 @@ use super::resource::HostResource;
 use super::retry::RetryPolicy;
 use super::sink::{BatchLimits, OtlpSink};
 use super::tls::TlsError;
-use crate::config::otel::{
-    BatchSettings, OtelSettings, OtlpSettings, Protocol, QUEUE_BYTES, TracesExporter,
-};
+use crate::config::memory::MemoryShares;
+use crate::config::otel::{BatchSettings, OtelSettings, OtlpSettings, Protocol, TracesExporter};
 use crate::config::spool::SpoolSettings;
 use crate::discovery::host::HostInfo;
 use crate::queue::Queue;
@@ -109,13 +108,14 @@ impl ExportSettings {
             retry: RetryPolicy::default(),
             span: SpanOptions {
                 allow_query: false,
+                brief: false,
                 known_methods: otel.known_methods.clone(),
             },
             host: HostResource {
                 host: HostInfo::read(),
                 attributes: otel.resource.clone(),
             },
-            queue_bytes: QUEUE_BYTES,
+            queue_bytes: MemoryShares::default().queue,
             failover: Vec::new(),
             spool: None,
         })

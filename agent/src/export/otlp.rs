@@ -98,6 +98,11 @@ impl Encoder {
         }
     }
 
+    /// Whether spans from now on say only what they must, see [`SpanOptions::brief`].
+    pub fn set_brief(&mut self, brief: bool) {
+        self.options.brief = brief;
+    }
+
     /// Spans in the batch.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -58,6 +58,11 @@ impl OtlpSink {
         }
     }
 
+    /// Whether spans from now on say only what they must.
+    pub fn set_brief(&mut self, brief: bool) {
+        self.encoder.set_brief(brief);
+    }
+
     /// Queues the open batch if it is old enough. To be called at least ten times a second,
     /// with or without traffic: the sink has no clock of its own.
     pub fn tick(&mut self) {

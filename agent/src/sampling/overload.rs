@@ -4,10 +4,11 @@ use super::threshold::Threshold;
 
 /// Overload begins when this share of the cap is asked for, or this share of the queue is
 /// full, and is over below the other one …
-const ENTER: f64 = 0.9;
-const LEAVE: f64 = 0.75;
+pub const ENTER: f64 = 0.9;
+/// See [`ENTER`].
+pub const LEAVE: f64 = 0.75;
 /// … for so many seconds on end.
-const HOLD: u32 = 10;
+pub const HOLD: u32 = 10;
 /// The most that is kept while the queue is nearly full.
 const QUEUE_FULL: f64 = 0.1;
 

@@ -21,6 +21,15 @@ pub struct SpanOptions {
     pub allow_query: bool,
     /// Methods reported by name.
     pub known_methods: KnownMethods,
+    /// Leave out what only describes: peers, user agents, threads, queries. What counts, groups
+    /// or explains a request stays.
+    pub brief: bool,
+}
+
+impl SpanOptions {
+    const fn shows_query(&self) -> bool {
+        self.allow_query && !self.brief
+    }
 }
 
 key! {
@@ -133,7 +142,7 @@ pub fn write(
     options: &SpanOptions,
 ) {
     if let Some(rpc) = exchange.rpc {
-        return call(out, exchange, rpc, error);
+        return call(out, exchange, rpc, error, options);
     }
     method(out, exchange, options);
     let mut text = IpText::new();
@@ -141,9 +150,8 @@ pub fn write(
         Side::Server => server(out, exchange, options, &mut text),
         Side::Client => client(out, exchange, options, &mut text),
     }
-    network(out, exchange, &mut text);
-    if let Some(user_agent) = exchange.user_agent {
-        string(out, USER_AGENT_ORIGINAL, user_agent);
+    if !options.brief {
+        described(out, exchange, &mut text);
     }
     if let Some(status) = exchange.status {
         int(out, HTTP_RESPONSE_STATUS_CODE, u64::from(status));
@@ -154,15 +162,25 @@ pub fn write(
     if let Some(size) = exchange.response_body_bytes {
         int(out, HTTP_RESPONSE_BODY_SIZE, size);
     }
-    common(out, exchange, error);
+    common(out, exchange, error, options);
+}
+
+/// What describes a request, and no more.
+fn described(out: &mut Vec<u8>, exchange: &Exchange<'_>, text: &mut IpText) {
+    network(out, exchange, text);
+    if let Some(user_agent) = exchange.user_agent {
+        string(out, USER_AGENT_ORIGINAL, user_agent);
+    }
 }
 
 /// What every span has at its end.
-fn common(out: &mut Vec<u8>, exchange: &Exchange<'_>, error: Option<&str>) {
+fn common(out: &mut Vec<u8>, exchange: &Exchange<'_>, error: Option<&str>, options: &SpanOptions) {
     if let Some(error) = error {
         string(out, ERROR_TYPE, error);
     }
-    int(out, THREAD_ID, u64::from(exchange.tid));
+    if !options.brief {
+        int(out, THREAD_ID, u64::from(exchange.tid));
+    }
     if !exchange.incomplete.is_empty() {
         let reasons = exchange.incomplete;
         strings(out, REMORA_INCOMPLETE, ReasonNames(reasons).iter());
@@ -171,7 +189,13 @@ fn common(out: &mut Vec<u8>, exchange: &Exchange<'_>, error: Option<&str>) {
 
 /// The attributes of a gRPC span. The message of the status is left out: programs put
 /// into it what they like.
-fn call(out: &mut Vec<u8>, exchange: &Exchange<'_>, rpc: Rpc<'_>, error: Option<&str>) {
+fn call(
+    out: &mut Vec<u8>,
+    exchange: &Exchange<'_>,
+    rpc: Rpc<'_>,
+    error: Option<&str>,
+    options: &SpanOptions,
+) {
     string(out, RPC_SYSTEM_NAME, GRPC);
     if !rpc.method.is_empty() {
         string(out, RPC_METHOD, rpc.method);
@@ -184,13 +208,14 @@ fn call(out: &mut Vec<u8>, exchange: &Exchange<'_>, rpc: Rpc<'_>, error: Option<
     match exchange.side {
         Side::Server => {
             server_address(out, authority, &exchange.conn.local, &mut text);
-            client_address(out, &exchange.conn.peer, &mut text);
+            if !options.brief {
+                client_address(out, &exchange.conn.peer, &mut text);
+            }
         }
         Side::Client => server_address(out, authority, &exchange.conn.peer, &mut text),
     }
-    network(out, exchange, &mut text);
-    if let Some(user_agent) = exchange.user_agent {
-        string(out, USER_AGENT_ORIGINAL, user_agent);
+    if !options.brief {
+        described(out, exchange, &mut text);
     }
     // Not an answer to the call, but a proxy's.
     if let Some(status) = exchange.status.filter(|status| *status != 200) {
@@ -198,7 +223,7 @@ fn call(out: &mut Vec<u8>, exchange: &Exchange<'_>, rpc: Rpc<'_>, error: Option<
     }
     int(out, REMORA_REQUEST_MESSAGES, rpc.request_messages);
     int(out, REMORA_RESPONSE_MESSAGES, rpc.response_messages);
-    common(out, exchange, error);
+    common(out, exchange, error, options);
 }
 
 fn method(out: &mut Vec<u8>, exchange: &Exchange<'_>, options: &SpanOptions) {
@@ -229,7 +254,7 @@ fn server(out: &mut Vec<u8>, exchange: &Exchange<'_>, options: &SpanOptions, tex
     }
     if let Some(query) = exchange
         .query
-        .filter(|query| options.allow_query && !query.is_empty())
+        .filter(|query| options.shows_query() && !query.is_empty())
     {
         string(out, URL_QUERY, query);
     }
@@ -237,7 +262,9 @@ fn server(out: &mut Vec<u8>, exchange: &Exchange<'_>, options: &SpanOptions, tex
         string(out, HTTP_ROUTE, route);
     }
     server_address(out, authority(exchange), &exchange.conn.local, text);
-    client_address(out, &exchange.conn.peer, text);
+    if !options.brief {
+        client_address(out, &exchange.conn.peer, text);
+    }
 }
 
 fn client_address(out: &mut Vec<u8>, peer: &Endpoint, text: &mut IpText) {
@@ -305,7 +332,7 @@ fn url_full(
     let Some(target) = exchange.path else { return };
     let path = if target.starts_with('/') { target } else { "" };
     let (mark, query) = match exchange.query {
-        Some(query) if options.allow_query => ("?", query),
+        Some(query) if options.shows_query() => ("?", query),
         _ => ("", ""),
     };
     let mut digits = itoa::Buffer::new();

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::memory::MemoryMetrics;
 use super::sampling::SamplingMetrics;
 use super::usage::Usage;
 use crate::export::breaker::Circuit;
@@ -33,6 +34,8 @@ pub struct SelfMetrics {
     pub export: Option<(Snapshot, Depth)>,
     /// Sampling, routes and RED metrics.
     pub sampling: Option<SamplingMetrics>,
+    /// What it may hold.
+    pub memory: Option<MemoryMetrics>,
     /// The agent's own cost.
     pub usage: Option<Usage>,
 }
@@ -56,6 +59,9 @@ impl SelfMetrics {
         }
         if let Some(usage) = &self.usage {
             text.usage(usage);
+        }
+        if let Some(memory) = &self.memory {
+            memory.render(&mut text.0);
         }
         if let Some(sampling) = &self.sampling {
             sampling.render(&mut text.0);
@@ -279,6 +285,7 @@ impl Text {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::memory::StepMetrics;
 
     #[test]
     fn every_sample_belongs_to_a_family() {
@@ -301,6 +308,15 @@ mod tests {
                 Depth::default(),
             )),
             sampling: Some(SamplingMetrics::default()),
+            memory: Some(MemoryMetrics {
+                fill: vec![("queue", 0.5)],
+                limits: vec![("queue", 24 << 20)],
+                steps: vec![StepMetrics {
+                    name: "detail",
+                    active: true,
+                    entered: 3,
+                }],
+            }),
             usage: Usage::read(),
         };
         let text = metrics.render();

@@ -246,6 +246,56 @@ fn queries_and_credentials_stay_out_unless_allowed() {
 }
 
 #[test]
+fn brief_spans_say_what_counts() {
+    for sample in [server(), client()] {
+        let whole = one(
+            &sample,
+            SpanOptions {
+                allow_query: true,
+                ..SpanOptions::default()
+            },
+        );
+        let brief = one(
+            &sample,
+            SpanOptions {
+                allow_query: true,
+                brief: true,
+                ..SpanOptions::default()
+            },
+        );
+        let keys = |span: &Span| -> Vec<String> {
+            span.attributes
+                .iter()
+                .map(|pair| pair.key.clone())
+                .collect()
+        };
+        let missing: Vec<_> = keys(&whole)
+            .into_iter()
+            .filter(|key| !keys(&brief).contains(key))
+            .collect();
+        for key in &missing {
+            let describes = [
+                "client.address",
+                "url.query",
+                "user_agent.original",
+                "thread.id",
+            ];
+            assert!(
+                describes.contains(&key.as_str()) || key.starts_with("network."),
+                "{key}"
+            );
+        }
+        assert!(
+            missing.contains(&"user_agent.original".to_owned()),
+            "{missing:?}"
+        );
+        let (whole, brief) = (whole.encoded_len(), brief.encoded_len());
+        eprintln!("{whole} bytes, {brief} if brief");
+        assert!(10 * brief < 8 * whole);
+    }
+}
+
+#[test]
 fn errors_follow_the_side() {
     for (side, status, error) in [
         (Side::Server, 404, false),

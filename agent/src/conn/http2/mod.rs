@@ -31,6 +31,7 @@ use session::{REQUEST, RESPONSE};
 use streams::{Half, Streams};
 
 pub(super) use session::Session;
+pub(super) use streams::SLOT_BYTES;
 
 /// Sessions kept for connections to come.
 const POOL: usize = 64;
@@ -118,6 +119,11 @@ impl Http2 {
             }
             slot = self.streams.next(at);
         }
+    }
+
+    /// How much of the memory for header fields is in use, 0 to 1.
+    pub(super) fn fill(&self) -> f64 {
+        self.streams.fill()
     }
 
     /// Bytes held for header fields.

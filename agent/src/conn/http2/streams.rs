@@ -84,6 +84,11 @@ impl Stream {
     }
 }
 
+/// Memory of one stream but for its texts: its place, its entry in the table of ids, which is
+/// half empty at worst, and its place among the free ones.
+pub(in crate::conn) const SLOT_BYTES: usize =
+    size_of::<Stream>() + 2 * size_of::<((u64, u32), u32)>() + size_of::<u32>();
+
 /// The streams of one connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct List {
@@ -148,6 +153,11 @@ impl Streams {
     /// Bytes held for texts.
     pub(super) fn text_bytes(&self) -> usize {
         self.used_bytes + self.free_bytes
+    }
+
+    /// How much of the memory for texts is in use, 0 to 1.
+    pub(super) fn fill(&self) -> f64 {
+        self.used_bytes as f64 / self.max_bytes.max(1) as f64
     }
 
     pub(super) fn has_room(&self, max: usize) -> bool {

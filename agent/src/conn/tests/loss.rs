@@ -177,6 +177,52 @@ fn requests_of_an_evicted_connection_are_counted_when_they_end() {
 }
 
 #[test]
+fn requests_of_connections_that_are_passed_over_are_counted() {
+    let mut pipeline = pipeline(Limits::default());
+    let mut sink = Collect::default();
+    for conn in 0..3 {
+        pipeline.set_refuses(conn == 1);
+        pipeline.record(&stream::server(conn), &mut sink);
+        // Known connections go on.
+        for known in 0..=conn {
+            pipeline.record(
+                &stream::message(known, conn as u32 - known as u32, Part::request(GET)),
+                &mut sink,
+            );
+            pipeline.record(
+                &stream::message(known, conn as u32 - known as u32, Part::response(OK)),
+                &mut sink,
+            );
+        }
+    }
+    let ledger = pipeline.ledger();
+    assert_eq!((ledger.exchanges, ledger.evicted, ledger.decode), (4, 2, 0));
+    assert_eq!(pipeline.occupancy().conns_evicted, 1);
+}
+
+#[test]
+fn all_places_and_texts_fit_into_the_memory_they_are_given() {
+    let bytes = 96 << 20;
+    let limits = Limits::within(bytes);
+    // By default there are places for as many as without a limit.
+    assert!(
+        limits.exchanges >= Limits::default().exchanges,
+        "{limits:?}"
+    );
+    assert!(2 * limits.head_bytes + limits.table_bytes < bytes);
+    let mut pipeline = pipeline(Limits {
+        exchanges: 4,
+        ..limits
+    });
+    let mut sink = Collect::default();
+    pipeline.record(&stream::server(7), &mut sink);
+    for index in 0..3 {
+        pipeline.record(&stream::message(7, index, Part::request(GET)), &mut sink);
+    }
+    assert!((pipeline.fill() - 0.75).abs() < 1e-9);
+}
+
+#[test]
 fn requests_for_which_there_is_no_room_are_counted() {
     let limits = Limits {
         exchanges: 3,

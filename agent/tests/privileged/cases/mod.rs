@@ -26,6 +26,7 @@ mod itself;
 mod load;
 mod loss;
 mod matrix;
+mod memory;
 mod metrics;
 mod privileges;
 mod profile;
