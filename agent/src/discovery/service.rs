@@ -6,6 +6,7 @@
 
 mod application;
 mod interpreters;
+mod shell;
 mod titles;
 
 /// Bytes kept of a name.

@@ -1,6 +1,6 @@
 //! Interpreters and other programs that run somebody else's program.
 
-use super::{Command, application, base, stem, unversioned};
+use super::{Command, application, base, shell, stem, unversioned};
 
 type Rule = fn(&Command<'_>, &[&str]) -> Option<String>;
 
@@ -14,7 +14,7 @@ const RULES: &[(&[&str], Rule)] = &[
     (&["php", "php-cgi"], php),
     (&["dotnet", "mono"], dotnet),
     (&["perl", "lua", "luajit", "tclsh", "Rscript"], plain),
-    (&["sh", "bash", "dash", "ash", "zsh", "ksh"], shell),
+    (&["sh", "bash", "dash", "ash", "zsh", "ksh"], shell::name),
     (&["busybox"], busybox),
     (
         &[
@@ -36,7 +36,7 @@ pub(super) fn name(command: &Command<'_>, program: &str) -> Option<String> {
 }
 
 /// Passes over options. `valued` are those that take the next argument as their value.
-fn operands<'a>(args: &'a [&'a str], valued: &[&str]) -> &'a [&'a str] {
+pub(super) fn operands<'a>(args: &'a [&'a str], valued: &[&str]) -> &'a [&'a str] {
     let mut at = 0;
     while let Some(arg) = args.get(at) {
         if *arg == "--" {
@@ -294,29 +294,6 @@ fn plain(command: &Command<'_>, args: &[&str]) -> Option<String> {
     script(command, operands(args, &["-I"]))
 }
 
-/// `sh -c 'exec /usr/bin/shop --port 1'` and `sh /entrypoint.sh`.
-fn shell(command: &Command<'_>, args: &[&str]) -> Option<String> {
-    let operands = operands(args, &["-o", "--rcfile", "--init-file"]);
-    let line = *operands.first()?;
-    let code = args
-        .iter()
-        .take_while(|arg| **arg != line)
-        .any(|arg| arg.starts_with('-') && !arg.starts_with("--") && arg.ends_with('c'));
-    if !code {
-        return Some(command.script(line));
-    }
-    // What comes last is what stays: `cd /srv && exec shop | logger`.
-    let last = line.split(['\n', ';']).flat_map(|part| part.split("&&"));
-    let last = last.filter(|part| !part.trim().is_empty()).last()?;
-    let last = last.split(['|', '&', '>', '<']).next()?;
-    let words: Vec<&str> = last
-        .split_whitespace()
-        .map(|word| word.trim_matches(['"', '\'']))
-        .skip_while(|word| *word == "exec" || is_assignment(word))
-        .collect();
-    command.inner(&words)
-}
-
 fn busybox(command: &Command<'_>, args: &[&str]) -> Option<String> {
     let (first, rest) = args.split_first()?;
     let applet = base(first.trim_start_matches('-'));
@@ -337,7 +314,7 @@ fn loader(command: &Command<'_>, args: &[&str]) -> Option<String> {
     command.inner(args.get(skip..)?)
 }
 
-fn is_assignment(word: &str) -> bool {
+pub(super) fn is_assignment(word: &str) -> bool {
     word.split_once('=').is_some_and(|(name, _)| {
         !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
     })

@@ -348,6 +348,40 @@ fn shell_code_is_seen_through() {
         ("exec /usr/bin/shop --port 1", "shop"),
         ("cd /srv && A=1 exec python3 -m http.server", "http.server"),
         ("sleep 1; exec 'node' /srv/cart/index.js > log", "cart"),
+        ("cd /srv && exec shop | logger", "shop"),
+        ("nginx -g 'daemon off;' & exec /opt/app/shopd", "shopd"),
+        ("shop 2>&1 >/dev/null; echo it ended", "shop"),
+        ("nginx & shop & wait", "shop"),
+        ("(cd /srv; umask 027; { shop --all; })", "shop"),
+        ("/usr/bin/shop # not exec this", "shop"),
+        ("while ! nc -z db 5432; do sleep 1; done; shop", "shop"),
+        ("if [ -f /env ]; then . /env; fi\nexec shop", "shop"),
+        ("[ -x /opt/a ] && exec /opt/a; exec -a x \"shop\"", "shop"),
+        ("log() { echo \"$@\"; }; log begins; PORT=1 shop", "shop"),
+        ("nohup shop > /var/log/shop 2>&1 &", "shop"),
+        ("case $1 in a|b) echo b;; *) c;; esac; shop", "shop"),
+        ("echo `date` \"$(shop; echo ')')\"; time -p stock", "stock"),
+        ("sleep 3600", "sleep"),
+        // The shell does the work itself.
+        ("i=0; while [ $i -lt 3000 ]; do i=$((i+1)); done", "sh"),
+        ("while true; do curl http://x; sleep 1; done", "sh"),
+        ("for i in 1 2 3; do gzip $i; done", "sh"),
+        ("make all; until test -e x; do :; done", "sh"),
+        ("if true; then shop; else stock; fi", "sh"),
+        ("trap 'kill 0' EXIT; wait", "sh"),
+        (":", "sh"),
+        ("exit 7", "sh"),
+        ("x=1", "sh"),
+        ("# nothing", "sh"),
+        // It cannot be told.
+        ("exec $SHOP --port 1", "sh"),
+        ("exec python3 \"$APP\"", "sh"),
+        ("$(which shop) --port 1", "sh"),
+        ("shop <<END\ndone\nEND", "sh"),
+        ("shop 'unfinished", "sh"),
+        ("shop; fi", "sh"),
+        ("done", "sh"),
+        ("shop)", "sh"),
     ] {
         assert_eq!(
             named("/bin/sh", &["sh", "-c", code], "/"),
@@ -360,6 +394,20 @@ fn shell_code_is_seen_through() {
             "{code}"
         );
     }
+    // Options with values, operands behind the code.
+    for (args, expected) in [
+        (
+            &["bash", "-ec", "exec \"$@\"", "bash", "shop", "-p"][..],
+            "shop",
+        ),
+        (&["sh", "-c", "exec \"$@\""], "sh"),
+        (&["bash", "-o", "pipefail", "-c", "shop | tee log"], "shop"),
+        (&["bash", "-ce", "shop"], "shop"),
+        (&["bash", "--norc", "-c", "sh -c 'exec shop'"], "shop"),
+    ] {
+        let exe = format!("/bin/{}", args[0]);
+        assert_eq!(named(&exe, args, "/"), expected, "{args:?}");
+    }
 }
 
 #[test]
@@ -367,6 +415,23 @@ fn hostile_command_lines_are_bounded() {
     let long = "x".repeat(100_000);
     assert_eq!(named("", &[&long], "/").len(), MAX_NAME);
     assert_eq!(named("/bin/e\u{1b}[31mvil\n", &["x"], "/"), "e[31mvil");
+    for part in [
+        "(",
+        "{ ",
+        "if ",
+        "case a in ",
+        "$(",
+        "`",
+        "f() { ",
+        "a|",
+        "\\",
+    ] {
+        let many = part.repeat(10_000);
+        assert_eq!(
+            named("/bin/sh", &["sh", "-c", &many], "/").is_empty(),
+            false
+        );
+    }
     let nested = "sh -c ".repeat(1000);
     assert!(!named("/bin/sh", &["sh", "-c", &nested], "/").is_empty());
     assert_eq!(named("", &["/"], "/"), "comm");
