@@ -1,9 +1,9 @@
 //! `remora profile`: where the CPU time of the host goes.
 
+mod destination;
 mod requests;
 mod targets;
 
-use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::process::Child;
@@ -24,18 +24,24 @@ use crate::profile::session::{Options, Session, StartError};
 use crate::text::duration::ShortDuration;
 use crate::text::time::Rfc3339;
 use crate::{preflight, signal};
+use destination::Destination;
 use requests::Requests;
 
 /// Samples until something ends it, and shows the profile. Returns the exit code.
 pub(super) fn run(asked: &Asked) -> Result<u8, Failure> {
     preflight::privileges()?;
+    let destination = asked.write.as_deref().map(Destination::open).transpose()?;
     signal::catch().map_err(Failure::failed)?;
     let held = match asked.command.as_slice() {
         [] => None,
         command => Some(hold(command)?),
     };
+    let chosen = targets::resolve(&asked.targets, held.as_ref().map(Held::pid))?;
+    for name in &chosen.absent {
+        eprintln!("remora: no process is called '{name}' yet; it is sampled once it starts");
+    }
     let options = Options {
-        targets: targets::resolve(&asked.targets, held.as_ref().map(Held::pid))?,
+        targets: chosen.targets,
         frequency: asked.frequency,
         limits: Limits {
             // Tracks of the Firefox Profiler are lines of time.
@@ -63,7 +69,8 @@ pub(super) fn run(asked: &Asked) -> Result<u8, Failure> {
         .map_err(|error| Failure::failed(format!("samples cannot be read: {error}")))?;
     followed?;
     traced?;
-    report(&profile, asked)?;
+    report(&profile, asked, destination)?;
+    targets::seen(&chosen.absent, &profile)?;
     Ok(status?.flatten().map_or(Exit::Done.code(), child::code))
 }
 
@@ -121,20 +128,20 @@ fn refused(error: StartError) -> Failure {
 }
 
 /// Writes a profile as it was asked for, and the accounts to standard error.
-fn report(profile: &Profile, asked: &Asked) -> Result<(), Failure> {
-    match &asked.write {
-        None => {
+fn report(
+    profile: &Profile,
+    asked: &Asked,
+    destination: Option<Destination>,
+) -> Result<(), Failure> {
+    match (destination, &asked.write) {
+        (Some(destination), Some(path)) => {
+            destination.write(|out| write(out, profile, asked, &Screen::file()))?;
+            eprintln!("remora: {}", wrote(path, asked.format));
+        }
+        _ => {
             let screen = Screen::stdout();
             let mut out = BufWriter::new(io::stdout().lock());
             super::written(write(&mut out, profile, asked, &screen).and_then(|()| out.flush()))?;
-        }
-        Some(path) => {
-            let unwritable = |error| Failure::failed(format!("{}: {error}", path.display()));
-            let mut out = BufWriter::new(File::create(path).map_err(unwritable)?);
-            write(&mut out, profile, asked, &Screen::file())
-                .and_then(|()| out.flush())
-                .map_err(unwritable)?;
-            eprintln!("remora: {}", wrote(path, asked.format));
         }
     }
     for line in summary::lines(profile, &Screen::file()) {

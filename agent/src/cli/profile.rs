@@ -45,7 +45,8 @@ pub struct ProfileArgs {
     )]
     pid: Vec<u32>,
 
-    /// Sample processes with this command name, as in ps -o comm
+    /// Sample processes with this command name, as in ps -o comm; a name without * or ? also
+    /// chooses processes that start later
     #[arg(
         long,
         value_name = "GLOB",
@@ -213,6 +214,9 @@ impl ProfileArgs {
             self.write.as_deref(),
             io::stdout().is_terminal(),
         )?;
+        if let Some(path) = &self.write {
+            writable(path)?;
+        }
         let old = self.diff.as_deref().map(|path| {
             comparable(self.output)?;
             older(path, self.by)
@@ -259,6 +263,31 @@ fn showable(format: Format, file: Option<&Path>, terminal: bool) -> Result<(), F
         .with_fix(format!("name a file: -w profile.{suffix}")))
 }
 
+/// A profile takes time: a file that cannot be made is better told before.
+fn writable(path: &Path) -> Result<(), Failure> {
+    let problem = if path.as_os_str().is_empty() {
+        "-w needs the name of a file".to_owned()
+    } else if path.is_dir() {
+        format!("{} is a directory", path.display())
+    } else {
+        let directory = match path.parent() {
+            None => return Ok(()),
+            Some(parent) if parent.as_os_str().is_empty() => return Ok(()),
+            Some(parent) => parent,
+        };
+        if directory.is_dir() {
+            return Ok(());
+        }
+        let directory = directory.display();
+        return Err(
+            Failure::usage(format!("there is no directory {directory}")).with_fix(format!(
+                "make it with mkdir -p {directory}, or give another file to -w"
+            )),
+        );
+    };
+    Err(Failure::usage(problem).with_fix("give a file to -w: -w profile.txt"))
+}
+
 fn comparable(format: Format) -> Result<(), Failure> {
     let fix = match format {
         Format::Pprof => {
@@ -290,6 +319,25 @@ mod tests {
             assert!(showable(format, None, false).is_ok());
         }
         assert!(showable(Format::Folded, None, true).is_ok());
+    }
+
+    #[test]
+    fn a_file_needs_a_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        let inside = |name: &str| directory.path().join(name);
+        assert!(writable(Path::new("cpu.svg")).is_ok());
+        assert!(writable(Path::new("/dev/null")).is_ok());
+        assert!(writable(&inside("cpu.svg")).is_ok());
+        for (path, part) in [
+            (inside("a/b/cpu.svg"), "mkdir -p"),
+            (inside(""), "is a directory"),
+            (PathBuf::from("/"), "is a directory"),
+            (PathBuf::new(), "needs the name"),
+        ] {
+            let failure = writable(&path).unwrap_err();
+            assert_eq!(failure.exit.code(), 2);
+            assert!(failure.to_string().contains(part), "{failure}");
+        }
     }
 
     #[test]

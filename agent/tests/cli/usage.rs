@@ -59,6 +59,21 @@ fn bad_configuration_is_64_with_all_mistakes() {
 }
 
 #[test]
+fn a_profile_needs_a_place_to_be_written_to() {
+    let directory = tempfile::tempdir().unwrap();
+    let missing = directory.path().join("no/such/cpu.svg");
+    let (code, out, err) = run(&["profile", "-o", "svg", "-w", missing.to_str().unwrap()]);
+    assert_eq!((code, out.as_str()), (2, ""), "{err}");
+    assert!(
+        err.contains("there is no directory") && err.contains("fix: make it with mkdir -p"),
+        "{err}"
+    );
+    let (code, _, err) = run(&["profile", "-w", directory.path().to_str().unwrap()]);
+    assert_eq!(code, 2, "{err}");
+    assert!(err.contains("is a directory"), "{err}");
+}
+
+#[test]
 fn deltas_and_a_scraper_do_not_go_together() {
     let output = remora()
         .args(["run", "--listen", "127.0.0.1:0"])
