@@ -19,7 +19,7 @@ use crate::output::profile::diff::Compared;
 use crate::output::profile::progress::Progress;
 use crate::output::profile::{Format, firefox, folded, json, pprof, summary, svg, table};
 use crate::output::screen::Screen;
-use crate::profile::model::{Limits, Profile};
+use crate::profile::model::{Event, Limits, Profile};
 use crate::profile::session::{Options, Session, StartError};
 use crate::text::duration::ShortDuration;
 use crate::text::time::Rfc3339;
@@ -43,6 +43,7 @@ pub(super) fn run(asked: &Asked) -> Result<u8, Failure> {
     let options = Options {
         targets: chosen.targets,
         frequency: asked.frequency,
+        clock: asked.clock,
         limits: Limits {
             // Tracks of the Firefox Profiler are lines of time.
             times: asked.format == Format::Firefox,
@@ -55,9 +56,12 @@ pub(super) fn run(asked: &Asked) -> Result<u8, Failure> {
     requests = requests.filter(|requests| requests.join(&mut session));
     let mut child = held.map(release).transpose()?;
     let end = asked.duration.map(|duration| Instant::now() + duration);
-    let hertz = asked.frequency;
+    if let Some(why) = session.instead() {
+        eprintln!("remora: samples are of CPU time instead of cycles: {why}");
+    }
     eprintln!(
-        "remora: sampling at {hertz} Hz{}",
+        "remora: sampling {}{}",
+        rate(session.event(), asked.frequency),
         until(asked, child.is_some())
     );
     let pids = &asked.targets.pids;
@@ -72,6 +76,13 @@ pub(super) fn run(asked: &Asked) -> Result<u8, Failure> {
     report(&profile, asked, destination)?;
     targets::seen(&chosen.absent, &profile)?;
     Ok(status?.flatten().map_or(Exit::Done.code(), child::code))
+}
+
+fn rate(event: Event, hertz: u32) -> String {
+    match event {
+        Event::CpuClock => format!("at {hertz} Hz"),
+        Event::Cycles { period } => format!("every {period} cycles"),
+    }
 }
 
 fn until(asked: &Asked, command: bool) -> String {

@@ -13,6 +13,7 @@ use crate::exit::Failure;
 use crate::filter::glob::Glob;
 use crate::output::profile::collapse::Collapsed;
 use crate::output::profile::{By, Format, read};
+use crate::profile::kernel::clock::Clock;
 use crate::profile::session::FREQUENCY;
 
 const EXAMPLES: &str = "\
@@ -80,6 +81,18 @@ pub struct ProfileArgs {
     )]
     frequency: u32,
 
+    /// What makes a CPU take a sample. By cycles, -F is the number at full clock speed, and
+    /// samples are of cycles, not of time; where the CPU has no counter for them, this is
+    /// said and cpu-clock used
+    #[arg(
+        long,
+        value_name = "EVENT",
+        value_enum,
+        default_value_t,
+        help_heading = "What to sample"
+    )]
+    event: Clock,
+
     /// Stop after this time [default: 10s, or when CMD ends]
     #[arg(long, value_name = "TIME", value_parser = time, help_heading = "What to sample")]
     duration: Option<Duration>,
@@ -125,6 +138,8 @@ pub struct Profile {
     pub targets: Targets,
     /// Samples a second on every busy CPU.
     pub frequency: u32,
+    /// What makes the CPUs take samples.
+    pub clock: Clock,
     /// Stop after this time; `None` if the end of the command is the end.
     pub duration: Option<Duration>,
     /// How to show it.
@@ -234,6 +249,7 @@ impl ProfileArgs {
                     .collect(),
             },
             frequency: self.frequency,
+            clock: self.event,
             duration: self
                 .duration
                 .or_else(|| self.command.is_empty().then_some(DURATION)),

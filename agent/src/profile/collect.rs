@@ -176,10 +176,10 @@ pub struct Span {
     pub start_unix_ns: u64,
     /// Length, ns.
     pub duration_ns: u64,
-    /// CPU time of one sample, ns.
+    /// CPU time of one sample, ns; 0 if samples are not of time.
     pub period_ns: u64,
-    /// Whether samples were taken by a cycle counter.
-    pub cycles: bool,
+    /// What made the CPUs take samples.
+    pub event: Event,
 }
 
 /// Requests that have ended and whose samples may still be on their way.
@@ -452,12 +452,12 @@ impl Collector {
         }
         self.count_losses(&mut builder, &processes, lost);
         self.reset();
-        let event = if span.cycles {
-            Event::Cycles
-        } else {
-            Event::CpuClock
-        };
-        builder.finish(event, span.start_unix_ns, span.duration_ns, span.period_ns)
+        builder.finish(
+            span.event,
+            span.start_unix_ns,
+            span.duration_ns,
+            span.period_ns,
+        )
     }
 
     fn count_losses(

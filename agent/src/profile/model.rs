@@ -25,7 +25,8 @@ pub struct Profile {
     pub start_unix_ns: u64,
     /// How long was sampled, ns.
     pub duration_ns: u64,
-    /// CPU time that one sample stands for, ns.
+    /// CPU time that one sample stands for, ns; 0 if samples are not of time
+    /// ([`Event::Cycles`]).
     pub period_ns: u64,
     /// What made the CPU take samples.
     pub event: Event,
@@ -50,13 +51,19 @@ pub struct Profile {
 }
 
 /// The clock that samples are taken by.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, Hash, Default, Debug, serde::Serialize, serde::Deserialize,
+)]
 pub enum Event {
     /// The kernel's software clock of CPU time.
     #[default]
     CpuClock,
-    /// The CPU's cycle counter.
-    Cycles,
+    /// The CPU's cycle counter. How long a cycle takes changes with the CPU's clock, so
+    /// these samples are of cycles and not of time.
+    Cycles {
+        /// Cycles from one sample to the next.
+        period: u64,
+    },
 }
 
 impl Event {
@@ -65,7 +72,7 @@ impl Event {
     pub fn name(self) -> &'static str {
         match self {
             Self::CpuClock => "cpu-clock",
-            Self::Cycles => "cycles",
+            Self::Cycles { .. } => "cycles",
         }
     }
 }
@@ -290,6 +297,30 @@ impl Profile {
     #[must_use]
     pub fn process(&self, sample: &Sample) -> &Process {
         &self.processes[self.thread(sample).process.index()]
+    }
+
+    /// CPU time of so many samples, ns; `None` if they are not of time.
+    #[must_use]
+    pub fn cpu_ns(&self, samples: u64) -> Option<u64> {
+        match self.event {
+            Event::CpuClock => Some(samples.saturating_mul(self.period_ns)),
+            Event::Cycles { .. } => None,
+        }
+    }
+
+    /// What so many samples stand for: nanoseconds of CPU time, or cycles.
+    #[must_use]
+    pub fn value(&self, samples: u64) -> u64 {
+        samples.saturating_mul(self.period())
+    }
+
+    /// What one sample stands for: nanoseconds of CPU time, or cycles.
+    #[must_use]
+    pub fn period(&self) -> u64 {
+        match self.event {
+            Event::CpuClock => self.period_ns,
+            Event::Cycles { period } => period,
+        }
     }
 
     /// Samples in all.

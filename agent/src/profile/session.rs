@@ -11,6 +11,7 @@ use remora_common::profile::{Counter, Gone, Sample, Wanted};
 use remora_common::record::{Header, Kind};
 
 use super::collect::{Collector, Lost, Span, Tag};
+use super::kernel::clock::{Clock, NoCycles};
 use super::kernel::{ProgramCost, Sampler, Targets};
 use super::model::{Event, Limits, Profile};
 use super::recording::{self, Recorder};
@@ -30,8 +31,8 @@ pub struct Options {
     pub targets: Targets,
     /// Samples a second on each CPU, within [`FREQUENCY`].
     pub frequency: u32,
-    /// Use the cycle counter, where there is one.
-    pub hardware: bool,
+    /// What makes the CPUs take samples.
+    pub clock: Clock,
     /// How big the profile may become.
     pub limits: Limits,
     /// Write what comes from the kernel to this file.
@@ -43,7 +44,7 @@ impl Default for Options {
         Self {
             targets: Targets::default(),
             frequency: FREQUENCY.2,
-            hardware: true,
+            clock: Clock::default(),
             limits: Limits::default(),
             record: None,
         }
@@ -127,7 +128,7 @@ impl Session {
             before: Lost::default(),
         };
         session.expect(&options.targets.pids);
-        session.sampler.start(frequency, options.hardware)?;
+        session.sampler.start(frequency, options.clock)?;
         Ok(session)
     }
 
@@ -241,6 +242,18 @@ impl Session {
         &mut self.sampler
     }
 
+    /// What makes the CPUs take samples.
+    #[must_use]
+    pub fn event(&self) -> Event {
+        self.sampler.event()
+    }
+
+    /// Why samples are not taken by the clock that was asked for, if they are not.
+    #[must_use]
+    pub fn instead(&self) -> Option<&NoCycles> {
+        self.sampler.instead()
+    }
+
     /// How far it has come.
     #[must_use]
     pub fn progress(&self) -> Progress {
@@ -288,8 +301,11 @@ impl Session {
         let span = Span {
             start_unix_ns: nanoseconds(start),
             duration_ns: nanoseconds(now.1.duration_since(since)),
-            period_ns: 1_000_000_000 / u64::from(self.frequency.max(1)),
-            cycles: self.sampler.event() == Event::Cycles,
+            period_ns: match self.sampler.event() {
+                Event::CpuClock => 1_000_000_000 / u64::from(self.frequency.max(1)),
+                Event::Cycles { .. } => 0,
+            },
+            event: self.sampler.event(),
         };
         let all = self.lost();
         let lost = all.since(&self.before);

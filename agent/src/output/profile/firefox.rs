@@ -3,7 +3,7 @@
 
 use super::By;
 use super::frames::{self, Frame};
-use crate::profile::model::{Kind, Profile, Sample, Thread};
+use crate::profile::model::{Event, Kind, Profile, Sample, Thread};
 use fxprof_processed_profile as fx;
 use indexmap::IndexMap;
 use rustc_hash::FxHashMap;
@@ -29,7 +29,12 @@ struct Writer<'a> {
 impl<'a> Writer<'a> {
     fn new(profile: &'a Profile) -> Self {
         let start = UNIX_EPOCH + Duration::from_nanos(profile.start_unix_ns);
-        let interval = fx::SamplingInterval::from_nanos(profile.period_ns);
+        // The time between samples, which the format wants, is not known of cycles.
+        let interval = match profile.event {
+            Event::CpuClock => profile.period_ns,
+            Event::Cycles { .. } => profile.duration_ns / profile.count().max(1),
+        };
+        let interval = fx::SamplingInterval::from_nanos(interval.max(1));
         let mut out = fx::Profile::new("remora", start.into(), interval);
         out.set_symbolicated(true);
         out.set_os_name("Linux");
@@ -122,7 +127,7 @@ impl<'a> Writer<'a> {
         } else {
             1
         };
-        let cpu = Duration::from_nanos(self.profile.period_ns.saturating_mul(count));
+        let cpu = Duration::from_nanos(self.profile.cpu_ns(count).unwrap_or(0));
         let weight = i32::try_from(count).unwrap_or(i32::MAX);
         self.out.add_sample(thread, at, parent, cpu.into(), weight);
     }

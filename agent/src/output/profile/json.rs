@@ -3,7 +3,7 @@
 use super::diff::Compared;
 use super::frames::{self, Frame};
 use super::{By, collapse::Name};
-use crate::profile::model::{Loss, Process, Profile, Sample};
+use crate::profile::model::{Event, Loss, Process, Profile, Sample};
 use crate::text::hex::hex;
 use crate::text::time::Rfc3339;
 use serde::Serialize;
@@ -16,7 +16,8 @@ struct Head<'a> {
     kind: &'static str,
     start: String,
     duration_ns: u64,
-    period_ns: u64,
+    period_ns: Option<u64>,
+    period_cycles: Option<u64>,
     event: &'a str,
     by: Option<&'static str>,
 }
@@ -25,7 +26,8 @@ struct Head<'a> {
 struct StackLine<'a> {
     kind: &'static str,
     samples: u64,
-    cpu_ns: u64,
+    cpu_ns: Option<u64>,
+    cycles: Option<u64>,
     group: Option<String>,
     pid: u32,
     tid: u32,
@@ -137,10 +139,16 @@ fn head(profile: &Profile, by: Option<By>) -> Head<'_> {
         kind: "profile",
         start: Rfc3339(profile.start_unix_ns).to_string(),
         duration_ns: profile.duration_ns,
-        period_ns: profile.period_ns,
+        period_ns: profile.cpu_ns(1),
+        period_cycles: cycles(profile, 1),
         event: profile.event.name(),
         by: by.map(By::name),
     }
+}
+
+/// Cycles of so many samples, if they are of cycles.
+fn cycles(profile: &Profile, samples: u64) -> Option<u64> {
+    matches!(profile.event, Event::Cycles { .. }).then(|| profile.value(samples))
 }
 
 fn stack<'a>(profile: &'a Profile, sample: &'a Sample, by: Option<By>) -> StackLine<'a> {
@@ -149,7 +157,8 @@ fn stack<'a>(profile: &'a Profile, sample: &'a Sample, by: Option<By>) -> StackL
     StackLine {
         kind: "profile_stack",
         samples: sample.count,
-        cpu_ns: sample.count.saturating_mul(profile.period_ns),
+        cpu_ns: profile.cpu_ns(sample.count),
+        cycles: cycles(profile, sample.count),
         group: by.map(|by| frames::group(profile, sample, by)),
         pid: info.tgid,
         tid: thread.tid,

@@ -8,7 +8,7 @@
 pub mod proto;
 
 use super::{By, frames};
-use crate::profile::model::{self, MappingId, Profile, Sample};
+use crate::profile::model::{self, Event, MappingId, Profile, Sample};
 use crate::text::hex::hex;
 use flate2::{Compression, write::GzEncoder};
 use indexmap::IndexSet;
@@ -182,10 +182,10 @@ impl<'a> Writer<'a> {
         for root in frames::roots(profile, sample, by).into_iter().rev() {
             location_id.push(self.root(root));
         }
-        let time = sample.count.saturating_mul(profile.period_ns);
+        let value = profile.value(sample.count);
         proto::Sample {
             location_id,
-            value: vec![signed(sample.count), signed(time)],
+            value: vec![signed(sample.count), signed(value)],
             label: self.labels(sample),
         }
     }
@@ -233,9 +233,13 @@ impl<'a> Writer<'a> {
             r#type: self.string("samples"),
             unit: self.string("count"),
         };
-        let cpu = proto::ValueType {
-            r#type: self.string("cpu"),
-            unit: self.string("nanoseconds"),
+        let (quantity, unit) = match self.profile.event {
+            Event::CpuClock => ("cpu", "nanoseconds"),
+            Event::Cycles { .. } => ("cycles", "count"),
+        };
+        let value = proto::ValueType {
+            r#type: self.string(quantity),
+            unit: self.string(unit),
         };
         let ledger = &self.profile.ledger;
         let comment = format!(
@@ -246,10 +250,10 @@ impl<'a> Writer<'a> {
             ledger.lost()
         );
         self.out.comment = vec![self.string(&comment)];
-        self.out.sample_type = vec![samples, cpu];
-        self.out.default_sample_type = cpu.r#type;
-        self.out.period_type = Some(cpu);
-        self.out.period = signed(self.profile.period_ns);
+        self.out.sample_type = vec![samples, value];
+        self.out.default_sample_type = value.r#type;
+        self.out.period_type = Some(value);
+        self.out.period = signed(self.profile.period());
         self.out.time_nanos = signed(self.profile.start_unix_ns);
         self.out.duration_nanos = signed(self.profile.duration_ns);
     }

@@ -4,7 +4,7 @@ use super::By;
 use super::diff::Compared;
 use super::frames;
 use crate::output::screen::{Colour, Screen};
-use crate::profile::model::{Kind, Profile};
+use crate::profile::model::{Event, Kind, Profile};
 use crate::text::cell::Cell;
 use crate::text::duration::ShortDuration;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -50,17 +50,16 @@ pub fn write(
         "{bold}{:>7} {:>7} {:>7}  {} IN{plain}",
         "SELF",
         "TOTAL",
-        "CPU",
+        quantity(profile),
         Cell::left("FUNCTION", name),
     )?;
     for (function, count) in functions.iter().take(ROWS) {
-        let cpu = count.own.saturating_mul(profile.period_ns);
         writeln!(
             out,
             "{:>6.2}% {:>6.2}% {:>7}  {} {dim}{}{plain}",
             percent(count.own, all),
             percent(count.total, all),
-            ShortDuration(cpu).to_string(),
+            amount(profile, count.own),
             Cell::middle(&function.0, name),
             Cell::left(function.1, MODULE).unpadded(),
         )?;
@@ -120,20 +119,57 @@ fn groups(out: &mut impl Write, profile: &Profile, by: By, screen: &Screen) -> i
         "{bold}{:>7} {:>7} {:>7}  {}{plain}",
         "SHARE",
         "SAMPLES",
-        "CPU",
+        quantity(profile),
         by.name().to_uppercase()
     )?;
     for (group, count) in groups.iter().take(ROWS) {
-        let cpu = ShortDuration(count.saturating_mul(profile.period_ns));
         writeln!(
             out,
             "{:>6.2}% {count:>7} {:>7}  {}",
             percent(*count, all),
-            cpu.to_string(),
+            amount(profile, *count),
             Cell::middle(group, width(screen) + MODULE).unpadded(),
         )?;
     }
     more(out, groups.len(), "groups", screen)
+}
+
+/// What samples are of.
+fn quantity(profile: &Profile) -> &'static str {
+    match profile.event {
+        Event::CpuClock => "CPU",
+        Event::Cycles { .. } => "CYCLES",
+    }
+}
+
+/// How much of it some samples are, in at most seven columns.
+fn amount(profile: &Profile, samples: u64) -> String {
+    match profile.cpu_ns(samples) {
+        Some(ns) => ShortDuration(ns).to_string(),
+        None => short(profile.value(samples)),
+    }
+}
+
+/// A large number with three digits.
+fn short(number: u64) -> String {
+    let mut value = as_float(number);
+    for unit in ["", "k", "M", "G", "T", "P"] {
+        if value < 999.5 {
+            let decimals = match value {
+                value if unit.is_empty() || value >= 99.95 => 0,
+                value if value >= 9.995 => 1,
+                _ => 2,
+            };
+            return format!("{value:.decimals$}{unit}");
+        }
+        value /= 1_000.0;
+    }
+    format!("{value:.0}E")
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a number for people")]
+fn as_float(number: u64) -> f64 {
+    number as f64
 }
 
 /// Functions with the file they are in, most own samples first.
@@ -187,7 +223,6 @@ fn paints(screen: &Screen) -> (&'static str, &'static str, &'static str) {
     )
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a share for people")]
 fn percent(part: u64, all: u64) -> f64 {
-    100.0 * part as f64 / all.max(1) as f64
+    100.0 * as_float(part) / as_float(all.max(1))
 }

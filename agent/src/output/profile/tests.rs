@@ -2,6 +2,7 @@ use super::collapse::Collapsed;
 use super::diff::Compared;
 use super::*;
 use crate::output::screen::Screen;
+use crate::profile::model::Event;
 use crate::sample_profile::profile;
 
 fn folded_by(by: Option<By>) -> String {
@@ -77,6 +78,54 @@ fn the_summary_accounts_for_every_sample_and_every_process() {
             "  100.0%  90 of 90  shop (41)",
             "   87.5%  7 of 8  node (42): no_rows 1, lost 2",
         ]
+    );
+}
+
+#[test]
+fn samples_of_cycles_are_shown_as_cycles_and_never_as_time() {
+    let mut profile = profile(true);
+    profile.event = Event::Cycles { period: 30_000_000 };
+    profile.period_ns = 0;
+    let mut out = Vec::new();
+    table::write(&mut out, &profile, Some(By::Route), &Screen::file()).unwrap();
+    let text = String::from_utf8(out).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[0].contains("CYCLES"), "{text}");
+    assert_eq!(lines[1], " 61.22%      60   1.80G  GET /dear");
+    let sum = lines.iter().find(|line| line.contains("  sum ")).unwrap();
+    assert!(sum.starts_with(" 61.22%  61.22%   1.80G  sum"), "{sum}");
+
+    let pprof = pprof::encode(&profile, None);
+    let string = |index: i64| &*pprof.string_table[usize::try_from(index).unwrap()];
+    let kind = |kind: &pprof::proto::ValueType| (string(kind.r#type), string(kind.unit));
+    assert_eq!(kind(&pprof.sample_type[1]), ("cycles", "count"));
+    assert_eq!(kind(&pprof.period_type.unwrap()), ("cycles", "count"));
+    assert_eq!(string(pprof.default_sample_type), "cycles");
+    assert_eq!(pprof.period, 30_000_000);
+    assert_eq!(pprof.sample[0].value, [60, 1_800_000_000]);
+
+    let mut out = Vec::new();
+    json::write(&mut out, &profile, None).unwrap();
+    let text = String::from_utf8(out).unwrap();
+    let mut lines = text.lines();
+    let head: serde_json::Value = serde_json::from_str(lines.next().unwrap()).unwrap();
+    assert_eq!(
+        (&head["event"], &head["period_cycles"]),
+        (&"cycles".into(), &30_000_000.into())
+    );
+    assert!(head["period_ns"].is_null());
+    let stack: serde_json::Value = serde_json::from_str(lines.next().unwrap()).unwrap();
+    assert_eq!(stack["cycles"], 1_800_000_000);
+    assert!(stack["cpu_ns"].is_null());
+
+    let mut out = Vec::new();
+    firefox::write(&mut out, &profile, None).unwrap();
+    let parsed: serde_json::Value = serde_json::from_slice(&out).unwrap();
+    let deltas = &parsed["threads"][0]["samples"]["threadCPUDelta"];
+    let spent = deltas.as_array().unwrap().iter();
+    assert!(
+        spent.clone().count() > 0 && spent.clone().all(|delta| *delta == 0),
+        "{deltas}"
     );
 }
 

@@ -1,6 +1,7 @@
 //! The sampling programs, seen from the agent: load, attach, read samples and counters,
 //! and write what they follow stacks by.
 
+pub mod clock;
 mod sys;
 mod tables;
 
@@ -19,7 +20,8 @@ use remora_common::profile::{self, COUNTERS, Config, Mapping, Process, config_fl
 use crate::capture::CaptureError;
 use crate::preflight::btf::{Btf, KERNEL};
 use crate::profile::model::Event;
-use sys::{Clock, PerfEvent, Shared};
+use clock::{Clock, NoCycles};
+use sys::{PerfEvent, Shared};
 
 /// The sampling programs; made as the tracing programs are, loaded on their own.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../ebpf/profile.bpf.o");
@@ -67,7 +69,7 @@ pub struct Sampler {
     serving: MapData,
     events: Vec<PerfEvent>,
     event: Event,
-    frequency: u32,
+    instead: Option<NoCycles>,
     // A program array is emptied when userspace lets go of it.
     _stages: ProgramArray<MapData>,
 }
@@ -144,18 +146,19 @@ impl Sampler {
             serving,
             events: Vec::new(),
             event: Event::CpuClock,
-            frequency: 0,
+            instead: None,
             _stages: stages,
         };
         Ok((sampler, Tables::new(tables, rules)))
     }
 
-    /// Starts taking `frequency` samples a second on every CPU: by its cycle counter where
-    /// there is one and `hardware` is set, by the kernel's clock otherwise.
+    /// Starts taking samples on every CPU, `frequency` a second by the kernel's clock. By
+    /// the cycle counter they are as many at the CPU's full speed, and fewer below it; where
+    /// there is none, [`Self::instead`] says so and the kernel's clock is used.
     ///
     /// # Errors
     /// As [`Self::load`].
-    pub fn start(&mut self, frequency: u32, hardware: bool) -> Result<(), CaptureError> {
+    pub fn start(&mut self, frequency: u32, clock: Clock) -> Result<(), CaptureError> {
         for (name, tracepoint) in HOOKS {
             hook(&mut self.ebpf, name)?
                 .attach(tracepoint)
@@ -169,17 +172,12 @@ impl Sampler {
             what: "a perf event for the sampling program".to_owned(),
             source,
         };
-        let hardware = hardware
-            && cpus
-                .iter()
-                .all(|cpu| PerfEvent::open(Clock::Hardware, *cpu, frequency).is_ok());
-        let (clock, event) = if hardware {
-            (Clock::Hardware, Event::Cycles)
-        } else {
-            (Clock::Software, Event::CpuClock)
-        };
+        let (ticks, instead) =
+            clock.choose(frequency, &cpus, clock::full_speed(), &|ticks, cpu| {
+                PerfEvent::open(ticks, cpu).map(drop)
+            });
         for cpu in cpus {
-            let event = PerfEvent::open(clock, cpu, frequency).map_err(refused)?;
+            let event = PerfEvent::open(ticks, cpu).map_err(refused)?;
             let program = perf_program(&mut self.ebpf, "sample")?;
             let fd = program
                 .fd()
@@ -187,8 +185,8 @@ impl Sampler {
             event.start(fd.as_fd()).map_err(refused)?;
             self.events.push(event);
         }
-        self.event = event;
-        self.frequency = frequency;
+        self.event = ticks.event();
+        self.instead = instead;
         Ok(())
     }
 
@@ -207,6 +205,12 @@ impl Sampler {
     #[must_use]
     pub fn event(&self) -> Event {
         self.event
+    }
+
+    /// Why samples are not taken by the clock that was asked for, if they are not.
+    #[must_use]
+    pub fn instead(&self) -> Option<&NoCycles> {
+        self.instead.as_ref()
     }
 
     /// Hands the records that are waiting to `take`, at most `limit`; if there are none,

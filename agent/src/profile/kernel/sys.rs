@@ -9,6 +9,8 @@ use std::sync::atomic::{Ordering, fence};
 
 use remora_common::pod::Pod;
 
+use super::clock::Ticks;
+
 /// `bpf(2)` commands and types, from `linux/bpf.h`.
 const BPF_MAP_CREATE: libc::c_long = 0;
 const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
@@ -47,7 +49,7 @@ struct PerfEventAttr {
     kind: u32,
     size: u32,
     config: u64,
-    period_or_frequency: u64,
+    period: u64,
     sample_type: u64,
     read_format: u64,
     flags: u64,
@@ -60,9 +62,8 @@ const PERF_TYPE_HARDWARE: u32 = 0;
 const PERF_TYPE_SOFTWARE: u32 = 1;
 /// Both `PERF_COUNT_SW_CPU_CLOCK` and `PERF_COUNT_HW_CPU_CYCLES`.
 const CONFIG: u64 = 0;
-/// Bits of `perf_event_attr.flags`.
+/// A bit of `perf_event_attr.flags`.
 const DISABLED: u64 = 1;
-const FREQ: u64 = 1 << 10;
 const PERF_FLAG_FD_CLOEXEC: libc::c_ulong = 8;
 /// `_IO('$', n)`, and `_IOW('$', 8, u32)`.
 const PERF_EVENT_IOC_ENABLE: libc::c_ulong = 0x2400;
@@ -201,36 +202,26 @@ impl<T: Pod> Drop for Shared<T> {
     }
 }
 
-/// What makes a CPU take samples.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Clock {
-    /// The kernel's timer.
-    Software,
-    /// The CPU's cycle counter.
-    Hardware,
-}
-
 /// A perf event on one CPU, with a program.
 pub(super) struct PerfEvent {
     fd: OwnedFd,
 }
 
 impl PerfEvent {
-    /// Opens an event that fires `frequency` times a second of CPU time; it is off.
-    pub(super) fn open(clock: Clock, cpu: u32, frequency: u32) -> io::Result<Self> {
-        let frequency = u64::from(frequency.max(1));
-        let (kind, period, flags) = match clock {
-            Clock::Software => (PERF_TYPE_SOFTWARE, 1_000_000_000 / frequency, DISABLED),
-            Clock::Hardware => (PERF_TYPE_HARDWARE, frequency, DISABLED | FREQ),
+    /// Opens an event that fires once per period; it is off.
+    pub(super) fn open(ticks: Ticks, cpu: u32) -> io::Result<Self> {
+        let (kind, period) = match ticks {
+            Ticks::Nanoseconds(period) => (PERF_TYPE_SOFTWARE, period),
+            Ticks::Cycles(period) => (PERF_TYPE_HARDWARE, period),
         };
         let attr = PerfEventAttr {
             kind,
             size: size_of::<PerfEventAttr>() as u32,
             config: CONFIG,
-            period_or_frequency: period,
+            period: period.max(1),
             sample_type: 0,
             read_format: 0,
-            flags,
+            flags: DISABLED,
             wakeup: 0,
             bp_type: 0,
             config1: 0,
