@@ -13,6 +13,7 @@ use super::tagging::Tags;
 use crate::config::profiling::Profiling;
 use crate::exit::Failure;
 use crate::export::profiles::sink::ProfileSink;
+use crate::output::profile::summary;
 use crate::profile::model::{Ledger, Limits, Loss, Profile};
 use crate::profile::session::{Options, Session, StartError};
 
@@ -161,6 +162,10 @@ impl Taking {
 
     fn export(&self, profile: &Profile) {
         let dropped = self.sink.push(profile);
+        if let Some(losses) = summary::losses(&profile.ledger) {
+            let processes = summary::losers(profile).unwrap_or_default();
+            tracing::warn!("a profile lacks samples: {losses}; {processes}");
+        }
         let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
         add(&mut ledger, &profile.ledger, dropped);
     }
@@ -174,6 +179,11 @@ fn add(sum: &mut Ledger, ledger: &Ledger, dropped: u64) {
         *sum += count;
     }
     sum.lost[Loss::ProfileFull as usize] += dropped;
+    let cpus = sum.lost_per_cpu.len().max(ledger.lost_per_cpu.len());
+    sum.lost_per_cpu.resize(cpus, 0);
+    for (sum, count) in sum.lost_per_cpu.iter_mut().zip(&ledger.lost_per_cpu) {
+        *sum += count;
+    }
     sum.tagged += ledger.tagged;
     sum.untagged += ledger.untagged;
 }
@@ -191,5 +201,6 @@ mod tests {
         add(&mut sum, &ledger, 8);
         assert!(sum.balanced(), "{sum:?}");
         assert_eq!((sum.seen, sum.emitted, sum.lost()), (200, 188, 12));
+        assert_eq!(sum.lost_per_cpu, [0, 4]);
     }
 }

@@ -25,6 +25,7 @@ use crate::export::counters::{DropReason, Snapshot};
 use crate::export::exporter::{Destination, ExportSettings, Exporter, StartError};
 use crate::export::sink::OtlpSink;
 use crate::ledger::{Ledger, Summary};
+use crate::output::profile::summary;
 use crate::output::screen::Screen;
 use crate::queue::Queue;
 use crate::telemetry::memory::MemoryMetrics;
@@ -356,12 +357,14 @@ fn profiles_line(finished: &Finished) -> String {
         given_up,
         sink,
     } = finished;
+    let losses = summary::losses(ledger);
     format!(
-        "{} samples = {} in profiles + {} lost + {given_up} given up at the end; \
+        "{} samples = {} in profiles + {} lost{} + {given_up} given up at the end; \
          {} in requests, {} outside of any that is known; profiles of processes: {}",
         ledger.seen + given_up,
         ledger.emitted,
         ledger.lost(),
+        losses.map_or_else(String::new, |losses| format!(" ({losses})")),
         ledger.tagged,
         ledger.untagged,
         export_line(&sink.snapshot())

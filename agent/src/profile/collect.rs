@@ -1,5 +1,9 @@
 //! From raw samples to a profile: no I/O, no clock, so that a recording gives the same.
 
+mod losses;
+
+pub use losses::Lost;
+
 use std::collections::VecDeque;
 use std::hash::Hash;
 use std::ops::Range;
@@ -153,20 +157,13 @@ pub struct Collector {
     /// How many of them were there when [`Self::settle`] was called last.
     settling: usize,
     decode_errors: u64,
-    full: u64,
+    /// Samples that there was no room for, by the place of their process in `seen`, if it
+    /// was known before.
+    full: FxHashMap<Option<u32>, u64>,
     first_time: u64,
     last_time: u64,
     count: u64,
     scratch: Vec<u32>,
-}
-
-/// Samples lost in the kernel.
-#[derive(Clone, PartialEq, Eq, Default, Debug, serde::Serialize, serde::Deserialize)]
-pub struct Lost {
-    /// For each processor.
-    pub per_cpu: Vec<u64>,
-    /// For each process, by its id.
-    pub per_process: Vec<(u32, u64)>,
 }
 
 /// What a profile is of, besides its samples.
@@ -205,7 +202,7 @@ impl Collector {
             ended: VecDeque::new(),
             settling: 0,
             decode_errors: 0,
-            full: 0,
+            full: FxHashMap::default(),
             first_time: 0,
             last_time: 0,
             count: 0,
@@ -308,7 +305,8 @@ impl Collector {
             return;
         };
         if self.used > self.limits.bytes {
-            self.full += 1;
+            let process = self.processes.get(&sample.tgid).map(|known| known.index);
+            *self.full.entry(process).or_default() += 1;
             return;
         }
         let address = |chunk: &[u8]| chunk.try_into().map_or(0, u64::from_ne_bytes);
@@ -382,17 +380,7 @@ impl Collector {
         let comm = &sample.comm[..end.unwrap_or(sample.comm.len())];
         let comm = String::from_utf8_lossy(comm).into_owned();
         self.process(Mappings {
-            info: ProcessInfo {
-                id: 0,
-                tgid: sample.tgid,
-                service: comm.clone(),
-                comm,
-                executable: None,
-                service_namespace: None,
-                resource: Vec::new(),
-                container_id: None,
-                pod_uid: None,
-            },
+            info: only_named(sample.tgid, comm),
             started_ns: 0,
             mapped: Vec::new(),
         });
@@ -447,7 +435,9 @@ impl Collector {
                 times,
             );
             if let Err((Full, left)) = written {
-                builder.lose(Loss::ProfileFull, None, left);
+                let thread = self.threads.get_index(key.thread as usize);
+                let process = thread.and_then(|thread| processes.get(&thread.process));
+                builder.lose(Loss::ProfileFull, process.copied(), left);
             }
         }
         self.count_losses(&mut builder, &processes, lost);
@@ -458,28 +448,6 @@ impl Collector {
             span.duration_ns,
             span.period_ns,
         )
-    }
-
-    fn count_losses(
-        &self,
-        builder: &mut Builder,
-        processes: &FxHashMap<u32, super::model::ProcessId>,
-        lost: &Lost,
-    ) {
-        let mut named = 0;
-        for (tgid, count) in &lost.per_process {
-            let process = self
-                .processes
-                .get(tgid)
-                .and_then(|known| processes.get(&known.index));
-            builder.lose(Loss::RingFull, process.copied(), *count);
-            named += count;
-        }
-        let all: u64 = lost.per_cpu.iter().sum();
-        builder.lose(Loss::RingFull, None, all.saturating_sub(named));
-        builder.lose(Loss::Decode, None, self.decode_errors);
-        builder.lose(Loss::ProfileFull, None, self.full);
-        builder.lost_per_cpu(lost.per_cpu.clone());
     }
 
     /// Writes the samples of one key; the error says how many did not fit.
@@ -659,7 +627,7 @@ impl Collector {
         self.requests = FxHashMap::default();
         self.settling = 0;
         self.decode_errors = 0;
-        self.full = 0;
+        self.full = FxHashMap::default();
         self.count = 0;
         let mut seen = Vec::new();
         for known in self.processes.values_mut() {
@@ -670,6 +638,21 @@ impl Collector {
             known.index = u32::try_from(seen.len() - 1).unwrap_or(u32::MAX);
         }
         self.seen = seen;
+    }
+}
+
+/// A process of which only its command name is known, or not even that.
+fn only_named(tgid: u32, comm: String) -> ProcessInfo {
+    ProcessInfo {
+        id: 0,
+        tgid,
+        service: comm.clone(),
+        comm,
+        executable: None,
+        service_namespace: None,
+        resource: Vec::new(),
+        container_id: None,
+        pod_uid: None,
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use remora_common::cursor::Cursor;
-use remora_common::profile::{Counter, Gone, Sample, Wanted};
+use remora_common::profile::{COUNTERS, Counter, Gone, Sample, Wanted};
 use remora_common::record::{Header, Kind};
 
 use super::collect::{Collector, Lost, Span, Tag};
@@ -18,6 +18,7 @@ use super::recording::{self, Recorder};
 use super::symbolize::{Live, Names};
 use crate::capture::CaptureError;
 use crate::clock::Offset;
+use crate::discovery::procfs::ProcDir;
 use track::Tracker;
 
 /// Frequencies of samples, per second and CPU: smallest, default of continuous profiles,
@@ -90,8 +91,8 @@ pub struct Session {
     batch: Vec<u8>,
     frequency: u32,
     started: (SystemTime, Instant),
-    /// What the kernel had lost when this profile began.
-    before: Lost,
+    /// Samples each CPU had lost when this profile began.
+    lost_before: Vec<u64>,
 }
 
 /// Records taken in one go.
@@ -125,7 +126,7 @@ impl Session {
             batch: Vec::new(),
             frequency,
             started: (SystemTime::now(), Instant::now()),
-            before: Lost::default(),
+            lost_before: Vec::new(),
         };
         session.expect(&options.targets.pids);
         session.sampler.start(frequency, options.clock)?;
@@ -257,7 +258,7 @@ impl Session {
     /// How far it has come.
     #[must_use]
     pub fn progress(&self) -> Progress {
-        let lost = self.lost().per_cpu.iter().sum();
+        let lost = self.counter(Counter::RingFull);
         Progress {
             samples: self.collector.count(),
             lost,
@@ -307,9 +308,7 @@ impl Session {
             },
             event: self.sampler.event(),
         };
-        let all = self.lost();
-        let lost = all.since(&self.before);
-        self.before = all;
+        let lost = self.lost();
         let mut live = Live::new(&mut self.names, self.tracker.binaries());
         Ok(match self.recorder.take() {
             None => self.collector.finish(span, &lost, &mut live),
@@ -343,40 +342,36 @@ impl Session {
         Ok(())
     }
 
-    fn lost(&self) -> Lost {
+    /// What was lost since this was asked before.
+    fn lost(&mut self) -> Lost {
         let counters = self.sampler.counters().unwrap_or_default();
+        let ring_full = |cpu: &[u64; COUNTERS]| cpu[Counter::RingFull as usize];
+        let now: Vec<u64> = counters.iter().map(ring_full).collect();
+        let before = std::mem::replace(&mut self.lost_before, now.clone());
+        let before = before.into_iter().chain(std::iter::repeat(0));
+        let per_process = self.sampler.take_lost();
+        let nameless = per_process
+            .iter()
+            .filter(|(tgid, _)| !self.collector.knows(*tgid));
+        let comms = nameless.filter_map(|(tgid, _)| Some((*tgid, comm(*tgid)?)));
         Lost {
-            per_cpu: counters
-                .iter()
-                .map(|cpu| cpu[Counter::RingFull as usize])
+            comms: comms.collect(),
+            per_cpu: now
+                .into_iter()
+                .zip(before)
+                .map(|(now, before)| now.saturating_sub(before))
                 .collect(),
-            per_process: self.sampler.lost(),
+            per_process,
         }
     }
 }
 
-impl Lost {
-    /// What was lost after `before`.
-    fn since(&self, before: &Self) -> Self {
-        let earlier = |tgid| {
-            let known = before.per_process.iter().find(|(known, _)| *known == tgid);
-            known.map_or(0, |(_, count)| *count)
-        };
-        Self {
-            per_cpu: self
-                .per_cpu
-                .iter()
-                .enumerate()
-                .map(|(cpu, count)| count - before.per_cpu.get(cpu).copied().unwrap_or(0))
-                .collect(),
-            per_process: self
-                .per_process
-                .iter()
-                .map(|(tgid, count)| (*tgid, count.saturating_sub(earlier(*tgid))))
-                .filter(|(_, count)| *count > 0)
-                .collect(),
-        }
-    }
+/// The command name of a running process.
+fn comm(tgid: u32) -> Option<String> {
+    let mut bytes = Vec::new();
+    let directory = ProcDir::open(tgid).ok()?;
+    directory.read("comm", 64, &mut bytes).ok()?;
+    Some(String::from_utf8_lossy(bytes.trim_ascii_end()).into_owned())
 }
 
 fn nanoseconds(duration: Duration) -> u64 {

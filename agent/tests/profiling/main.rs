@@ -16,4 +16,5 @@ mod distribution;
 mod harness;
 mod known;
 mod large;
+mod losses;
 mod oracle;

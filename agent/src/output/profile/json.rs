@@ -63,6 +63,8 @@ struct SummaryLine<'a> {
     seen: u64,
     emitted: u64,
     lost: BTreeMap<&'static str, u64>,
+    /// In the kernel, by number of the CPU.
+    lost_per_cpu: &'a [u64],
     tagged: u64,
     untagged: u64,
     processes: Vec<ProcessLine<'a>>,
@@ -71,7 +73,7 @@ struct SummaryLine<'a> {
 #[derive(Serialize)]
 struct ProcessLine<'a> {
     pid: u32,
-    comm: &'a str,
+    comm: Option<&'a str>,
     samples: u64,
     complete: u64,
     stopped: BTreeMap<&'static str, u64>,
@@ -205,6 +207,7 @@ fn summary(out: &mut impl Write, profile: &Profile) -> io::Result<()> {
             seen: ledger.seen,
             emitted: ledger.emitted,
             lost: lost.into(),
+            lost_per_cpu: &ledger.lost_per_cpu,
             tagged: ledger.tagged,
             untagged: ledger.untagged,
             processes: profile.processes.iter().map(process).collect(),
@@ -217,7 +220,7 @@ fn process(process: &Process) -> ProcessLine<'_> {
     let reasons = process.unwinding.reasons();
     ProcessLine {
         pid: process.info.tgid,
-        comm: &process.info.comm,
+        comm: known(&process.info.comm),
         samples: process.unwinding.total(),
         complete: process.unwinding.complete,
         stopped: reasons.map(|(stop, count)| (stop.name(), count)).collect(),

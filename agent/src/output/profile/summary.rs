@@ -2,11 +2,13 @@
 //! followed.
 
 use crate::output::screen::{Colour, Screen};
-use crate::profile::model::{Loss, Process, Profile};
+use crate::profile::model::{Ledger, Loss, Process, Profile, Unwinding};
 use crate::text::cell::Cell;
 
 /// Processes that are named.
 const PROCESSES: usize = 10;
+/// CPUs that are named.
+const CPUS: usize = 16;
 
 /// Lines without line ends.
 #[must_use]
@@ -19,7 +21,10 @@ pub fn lines(profile: &Profile, screen: &Screen) -> Vec<String> {
             ledger.tagged, ledger.untagged
         ));
     }
-    lines.extend(unwinding(profile));
+    if ledger.seen == 0 {
+        lines.push("nothing that was asked for ran on a CPU in this time".to_owned());
+    }
+    lines.extend(processes(profile));
     lines
 }
 
@@ -36,22 +41,8 @@ fn ledger(profile: &Profile, screen: &Screen) -> String {
         ledger.emitted,
         ledger.lost()
     );
-    let reasons: Vec<String> = Loss::ALL
-        .into_iter()
-        .zip(ledger.lost)
-        .filter(|(_, count)| *count > 0)
-        .map(|(loss, count)| format!("{} {count}", loss.name()))
-        .collect();
-    if !reasons.is_empty() {
-        line.push_str(&format!(" ({red}{}{plain})", reasons.join(", ")));
-    }
-    let cpus: Vec<String> = (0..)
-        .zip(&ledger.lost_per_cpu)
-        .filter(|(_, count)| **count > 0)
-        .map(|(cpu, count): (u32, _)| format!("CPU {cpu}: {count}"))
-        .collect();
-    if !cpus.is_empty() {
-        line.push_str(&format!("; lost in the kernel by {}", cpus.join(", ")));
+    if let Some(losses) = losses(ledger) {
+        line.push_str(&format!(" ({red}{losses}{plain})"));
     }
     if !ledger.balanced() {
         line.push_str(&format!(
@@ -61,51 +52,111 @@ fn ledger(profile: &Profile, screen: &Screen) -> String {
     line
 }
 
-/// Processes, most samples first: how many stacks reach their root.
-fn unwinding(profile: &Profile) -> Vec<String> {
+/// Why samples were lost, and on which CPUs; nothing if none was.
+#[must_use]
+pub fn losses(ledger: &Ledger) -> Option<String> {
+    let counted = Loss::ALL.into_iter().zip(ledger.lost);
+    let reasons: Vec<String> = counted
+        .filter(|(_, count)| *count > 0)
+        .map(|(loss, count)| format!("{} {count}", loss.name()))
+        .collect();
+    let mut cpus: Vec<(usize, u64)> = ledger.lost_per_cpu.iter().copied().enumerate().collect();
+    cpus.retain(|(_, count)| *count > 0);
+    if reasons.is_empty() {
+        return None;
+    }
+    let mut text = reasons.join(", ");
+    if !cpus.is_empty() {
+        // Those with the most losses, in the order of their numbers.
+        cpus.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        let rest = cpus.split_off(CPUS.min(cpus.len()));
+        cpus.sort_unstable();
+        let named = cpus
+            .iter()
+            .map(|(cpu, count)| format!("CPU {cpu}: {count}"));
+        let named: Vec<String> = named.collect();
+        text.push_str(&format!("; in the kernel on {}", named.join(", ")));
+        if !rest.is_empty() {
+            let count: u64 = rest.iter().map(|(_, count)| count).sum();
+            text.push_str(&format!(", {} more CPUs: {count}", rest.len()));
+        }
+    }
+    Some(text)
+}
+
+/// The processes that lost the most samples, and how many; nothing if none is known.
+#[must_use]
+pub fn losers(profile: &Profile) -> Option<String> {
+    let mut processes: Vec<&Process> = profile.processes.iter().collect();
+    processes.retain(|process| process.lost > 0);
+    processes.sort_by_key(|process| std::cmp::Reverse(process.lost));
+    let named = processes.iter().take(PROCESSES);
+    let named: Vec<String> = named
+        .map(|process| format!("{}: {}", who(process), process.lost))
+        .collect();
+    (!named.is_empty()).then(|| named.join(", "))
+}
+
+/// Processes, most samples first: how many stacks reach their root, how many samples were
+/// lost.
+fn processes(profile: &Profile) -> Vec<String> {
     let mut processes: Vec<&Process> = profile.processes.iter().collect();
     processes.retain(|process| process.unwinding.total() + process.lost > 0);
-    processes.sort_by_key(|process| std::cmp::Reverse(process.unwinding.total()));
-    if processes.is_empty() {
-        return Vec::new();
+    processes.sort_by_key(|it| std::cmp::Reverse((it.unwinding.total(), it.lost)));
+    let mut lines = Vec::new();
+    if !processes.is_empty() {
+        lines.push("stacks that reach their root, by process:".to_owned());
     }
-    let mut lines = vec!["stacks that reach their root:".to_owned()];
     lines.extend(processes.iter().take(PROCESSES).map(|p| process(p)));
     if let Some(rest) = processes.get(PROCESSES..).filter(|rest| !rest.is_empty()) {
-        let mut sum = crate::profile::model::Unwinding::default();
+        let mut sum = Unwinding::default();
         rest.iter()
             .for_each(|process| sum.merge(&process.unwinding));
-        let share = 100.0 * sum.success().unwrap_or(0.0);
-        lines.push(format!(
-            "  {share:>5.1}%  {} of {}  in {} more processes",
-            sum.complete,
-            sum.total(),
-            rest.len()
-        ));
+        let lost: u64 = rest.iter().map(|process| process.lost).sum();
+        let whose = format!("{} more processes", rest.len());
+        lines.push(counts(&sum, lost, &whose));
+    }
+    let named: u64 = processes.iter().map(|process| process.lost).sum();
+    let nameless = profile.ledger.lost().saturating_sub(named);
+    if nameless > 0 {
+        lines.push(format!("  {nameless} lost of processes that are not known"));
     }
     lines
 }
 
 fn process(process: &Process) -> String {
-    let unwinding = &process.unwinding;
-    let share = 100.0 * unwinding.success().unwrap_or(0.0);
-    let mut line = format!(
-        "  {share:>5.1}%  {} of {}  {} ({})",
-        unwinding.complete,
-        unwinding.total(),
-        Cell::left(&process.info.comm, 16).unpadded(),
-        process.info.tgid
-    );
-    let mut notes: Vec<String> = unwinding
-        .reasons()
+    let mut line = counts(&process.unwinding, process.lost, &who(process));
+    let reasons = process.unwinding.reasons();
+    let reasons: Vec<String> = reasons
         .map(|(stop, count)| format!("{} {count}", stop.name()))
         .collect();
-    if process.lost > 0 {
-        notes.push(format!("lost {}", process.lost));
-    }
-    if !notes.is_empty() {
+    if !reasons.is_empty() {
         line.push_str(": ");
-        line.push_str(&notes.join(", "));
+        line.push_str(&reasons.join(", "));
     }
     line
+}
+
+fn counts(unwinding: &Unwinding, lost: u64, whose: &str) -> String {
+    let share = match unwinding.success() {
+        Some(share) => format!("{:>5.1}%", 100.0 * share),
+        None => "     -".to_owned(),
+    };
+    format!(
+        "  {share}  {} of {}, {lost} lost  {whose}",
+        unwinding.complete,
+        unwinding.total()
+    )
+}
+
+/// Name and id; a process that ended before anything was known of it has only an id.
+fn who(process: &Process) -> String {
+    match process.info.comm.as_str() {
+        "" => format!("process {}", process.info.tgid),
+        comm => format!(
+            "{} ({})",
+            Cell::left(comm, 16).unpadded(),
+            process.info.tgid
+        ),
+    }
 }

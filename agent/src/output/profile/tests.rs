@@ -2,8 +2,9 @@ use super::collapse::Collapsed;
 use super::diff::Compared;
 use super::*;
 use crate::output::screen::Screen;
-use crate::profile::model::Event;
+use crate::profile::model::{Event, Unwinding};
 use crate::sample_profile::profile;
+use std::sync::Arc;
 
 fn folded_by(by: Option<By>) -> String {
     let mut out = Vec::new();
@@ -72,13 +73,72 @@ fn the_summary_accounts_for_every_sample_and_every_process() {
     assert_eq!(
         lines,
         [
-            "100 samples = 98 in the profile + 2 lost (ring_full 2); lost in the kernel by CPU 1: 2",
+            "100 samples = 98 in the profile + 2 lost (ring_full 2; in the kernel on CPU 1: 2)",
             "80 of them in requests, 18 outside of any that is known",
-            "stacks that reach their root:",
-            "  100.0%  90 of 90  shop (41)",
-            "   87.5%  7 of 8  node (42): no_rows 1, lost 2",
+            "stacks that reach their root, by process:",
+            "  100.0%  90 of 90, 0 lost  shop (41)",
+            "   87.5%  7 of 8, 2 lost  node (42): no_rows 1",
         ]
     );
+}
+
+#[test]
+fn losses_are_named_by_cpu_and_process_also_without_samples() {
+    let mut profile = profile(false);
+    profile.processes[0].unwinding = Unwinding::default();
+    profile.processes[0].lost = 30;
+    let nameless = Arc::make_mut(&mut profile.processes[0].info);
+    nameless.comm = String::new();
+    // 40 CPUs lost 2 samples each, CPU 7 lost 50.
+    profile.ledger.lost = [130, 0, 0, 1];
+    profile.ledger.seen = 98 + 131;
+    profile.ledger.lost_per_cpu = vec![2; 41];
+    profile.ledger.lost_per_cpu[7] = 50;
+    let lines = summary::lines(&profile, &Screen::file());
+    let cpus: Vec<String> = (0..16)
+        .map(|cpu| format!("CPU {cpu}: {}", if cpu == 7 { 50 } else { 2 }))
+        .collect();
+    assert_eq!(
+        lines[0],
+        format!(
+            "229 samples = 98 in the profile + 131 lost (ring_full 130, profile_full 1; \
+             in the kernel on {}, 25 more CPUs: 50)",
+            cpus.join(", ")
+        )
+    );
+    assert_eq!(
+        lines[3..],
+        [
+            "   87.5%  7 of 8, 2 lost  node (42): no_rows 1",
+            "       -  0 of 0, 30 lost  process 41",
+            "  99 lost of processes that are not known",
+        ]
+    );
+    assert_eq!(
+        summary::losers(&profile).unwrap(),
+        "process 41: 30, node (42): 2"
+    );
+    // None of it is hidden behind the last process that is named.
+    for tgid in 100..120 {
+        let mut more = profile.processes[1].clone();
+        Arc::make_mut(&mut more.info).tgid = tgid;
+        profile.processes.push(more);
+    }
+    let lines = summary::lines(&profile, &Screen::file());
+    assert_eq!(
+        lines[13..15],
+        [
+            "   87.5%  77 of 88, 52 lost  12 more processes",
+            "  59 lost of processes that are not known"
+        ]
+    );
+    let mut out = Vec::new();
+    json::write(&mut out, &profile, None).unwrap();
+    let text = String::from_utf8(out).unwrap();
+    let summary: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    assert_eq!(summary["lost_per_cpu"][7], 50);
+    assert_eq!(summary["processes"][0]["comm"], serde_json::Value::Null);
+    assert_eq!(summary["processes"][0]["lost"], 30);
 }
 
 #[test]

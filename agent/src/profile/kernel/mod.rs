@@ -271,10 +271,17 @@ impl Sampler {
         Ok(out)
     }
 
-    /// Samples lost because the ring was full, by process.
-    #[must_use]
-    pub fn lost(&self) -> Vec<(u32, u64)> {
-        self.lost.iter().flatten().collect()
+    /// Samples lost because the ring was full, by process, since this was asked before.
+    /// Each entry is taken out, so that there is room for the processes of a host that runs
+    /// for months; what is lost between the two calls for one entry is nobody's.
+    pub fn take_lost(&mut self) -> Vec<(u32, u64)> {
+        let mut lost: Vec<(u32, u64)> = self.lost.iter().flatten().collect();
+        for (tgid, _) in &lost {
+            // Only the agent takes entries out.
+            let _ = self.lost.remove(tgid);
+        }
+        lost.sort_unstable();
+        lost
     }
 
     /// Writes mappings where no process refers to. `false` if there is no such place.

@@ -30,6 +30,7 @@ mod memory;
 mod metrics;
 mod privileges;
 mod profile;
+mod profile_choice;
 mod recording;
 mod reload;
 mod rules;

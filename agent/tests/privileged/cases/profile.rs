@@ -33,7 +33,7 @@ int main(int argc, char **argv) {
 }
 "#;
 
-fn burner(dir: &Path) -> PathBuf {
+pub(super) fn burner(dir: &Path) -> PathBuf {
     let (source, program) = (dir.join("burner.c"), dir.join("burner"));
     fs::write(&source, BURNER).unwrap();
     let made = output(
@@ -47,7 +47,7 @@ fn burner(dir: &Path) -> PathBuf {
 }
 
 /// A burner that goes on for a minute.
-fn burning(dir: &Path) -> Spawned {
+pub(super) fn burning(dir: &Path) -> Spawned {
     let mut command = Command::new(burner(dir));
     let spawned = command.args(["60", "0", "/dev/null"]).stdin(Stdio::null());
     Spawned::with_streams(spawned)
@@ -64,12 +64,12 @@ fn profile(args: &[&str], pid: u32) -> Output {
     made
 }
 
-fn text(bytes: &[u8]) -> &str {
+pub(super) fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
 }
 
 /// Stacks and their samples.
-fn folded(made: &Output) -> BTreeMap<String, u64> {
+pub(super) fn folded(made: &Output) -> BTreeMap<String, u64> {
     let lines = text(&made.stdout).lines();
     lines
         .map(|line| {
