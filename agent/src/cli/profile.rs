@@ -26,8 +26,9 @@ Examples:
   remora profile -o folded -- ./test.sh           one command and its children
   remora profile -p 4242 --diff before.pb.gz      what changed since an earlier profile
 
-Node names its functions if it runs with --perf-basic-prof, Java with an agent that \
-writes /tmp/perf-PID.map; other code made at run time is shown as [jit].";
+Code made at run time is named by /tmp/perf-PID.map, and shown as [jit] without it. Node \
+writes that file if it runs with --perf-basic-prof. Java 17 and later need \
+-XX:+PreserveFramePointer, and jcmd PID Compiler.perfmap while they are sampled.";
 
 /// How long is sampled if nothing else ends it.
 const DURATION: Duration = Duration::from_secs(10);

@@ -14,6 +14,7 @@
 mod churn;
 mod distribution;
 mod harness;
+mod jit;
 mod known;
 mod large;
 mod losses;
