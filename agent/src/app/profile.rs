@@ -65,7 +65,15 @@ pub(super) fn run(asked: &Asked) -> Result<u8, Failure> {
         until(asked, child.is_some())
     );
     let pids = &asked.targets.pids;
-    let followed = follow(&mut session, requests.as_mut(), child.as_mut(), pids, end);
+    let bar = Progress::start(asked.duration);
+    let followed = follow(
+        &mut session,
+        requests.as_mut(),
+        child.as_mut(),
+        pids,
+        end,
+        bar,
+    );
     let status = child.map(reap).transpose();
     let traced = requests.map_or(Ok(()), |requests| requests.finish(&mut session));
     let profile = session
@@ -103,8 +111,8 @@ fn follow(
     mut child: Option<&mut Child>,
     pids: &[u32],
     end: Option<Instant>,
+    mut bar: Progress,
 ) -> Result<(), Failure> {
-    let mut bar = Progress::start();
     loop {
         let left = end.map_or(STEP, |end| {
             end.saturating_duration_since(Instant::now()).min(STEP)
@@ -120,7 +128,7 @@ fn follow(
         session
             .poll(left)
             .map_err(|error| Failure::failed(format!("samples cannot be read: {error}")))?;
-        bar.show(end, session.progress().samples);
+        bar.show(session.progress().samples);
         if ended || end.is_some_and(|end| Instant::now() >= end) || signal::received().is_some() {
             return Ok(());
         }

@@ -14,30 +14,31 @@ const INTERVAL: Duration = Duration::from_millis(200);
 pub struct Progress {
     on: bool,
     start: Instant,
+    whole: Option<Duration>,
     drawn: Option<Instant>,
 }
 
 impl Progress {
-    /// Begins now.
+    /// Begins now; `whole` is how long sampling takes, if that is known.
     #[must_use]
-    pub fn start() -> Self {
+    pub fn start(whole: Option<Duration>) -> Self {
         let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
         Self {
             on: io::stderr().is_terminal() && !dumb,
             start: Instant::now(),
+            whole,
             drawn: None,
         }
     }
 
-    /// Draws, if it is time to. `end` is when sampling ends, if that is known.
-    pub fn show(&mut self, end: Option<Instant>, samples: u64) {
+    /// Draws, if it is time to.
+    pub fn show(&mut self, samples: u64) {
         let due = self.drawn.is_none_or(|drawn| drawn.elapsed() >= INTERVAL);
         if !self.on || !due {
             return;
         }
         self.drawn = Some(Instant::now());
-        let whole = end.map(|end| end.saturating_duration_since(self.start));
-        let line = line(self.start.elapsed(), whole, samples);
+        let line = line(self.start.elapsed(), self.whole, samples);
         // Whoever closed standard error does not want to see it.
         let _ = write!(io::stderr(), "\r{line}\x1b[K");
     }

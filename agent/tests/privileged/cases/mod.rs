@@ -31,6 +31,8 @@ mod metrics;
 mod privileges;
 mod profile;
 mod profile_choice;
+mod profile_container;
+mod profile_terminal;
 mod recording;
 mod reload;
 mod rules;
