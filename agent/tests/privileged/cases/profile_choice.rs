@@ -108,7 +108,9 @@ fn a_file_that_cannot_be_written_is_told_before_sampling() {
 fn losses_are_shown_by_cpu_and_process() {
     require_privilege!();
     let dir = tempfile::tempdir().unwrap();
-    let burner = burning(dir.path());
+    // Two, so that the ring is full soon.
+    let other = tempfile::tempdir().unwrap();
+    let (burner, second) = (burning(dir.path()), burning(other.path()));
     let (log, out) = (dir.path().join("log"), dir.path().join("out"));
     let mut command = remora();
     command
@@ -116,10 +118,12 @@ fn losses_are_shown_by_cpu_and_process() {
             "profile",
             "-p",
             &burner.pid().to_string(),
+            "-p",
+            &second.pid().to_string(),
             "-F",
             "10000",
             "--duration",
-            "6s",
+            "60s",
             "-o",
             "json",
             "-w",
@@ -134,8 +138,9 @@ fn losses_are_shown_by_cpu_and_process() {
     });
     std::thread::sleep(Duration::from_millis(300));
     run.signal(libc::SIGSTOP);
-    std::thread::sleep(Duration::from_secs(3));
+    std::thread::sleep(Duration::from_secs(8));
     run.signal(libc::SIGCONT);
+    run.signal(libc::SIGINT);
     wait_until("the end", || run.child().try_wait().unwrap());
     let said = fs::read_to_string(&log).unwrap();
     assert!(said.contains("in the kernel on CPU "), "{said}");
@@ -187,4 +192,43 @@ fn a_shell_that_works_is_a_shell() {
         !stacks.is_empty() && stacks.keys().all(|stack| stack.starts_with(&start)),
         "{stacks:?}"
     );
+}
+
+#[test]
+fn cycles_are_counted_where_there_is_a_counter_and_told_where_there_is_none() {
+    require_privilege!();
+    let dir = tempfile::tempdir().unwrap();
+    let burner = burning(dir.path());
+    let pid = burner.pid().to_string();
+    let made = profile(&[
+        "-p",
+        &pid,
+        "--duration",
+        "2s",
+        "--event",
+        "cycles",
+        "-o",
+        "json",
+    ]);
+    let said = text(&made.stderr);
+    assert!(made.status.success(), "{said}");
+    let lines = text(&made.stdout).lines();
+    let lines: Vec<Value> = lines.map(|it| serde_json::from_str(it).unwrap()).collect();
+    let (head, stacks) = (&lines[0], &lines[1..lines.len() - 1]);
+    let one = if said.contains("samples are of CPU time instead of cycles: ") {
+        assert!(said.contains("sampling at 99 Hz"), "{said}");
+        assert_eq!(head["event"], "cpu-clock");
+        assert!(head["period_cycles"].is_null() && head["period_ns"] == 1_000_000_000 / 99);
+        "cpu_ns"
+    } else {
+        assert_eq!(head["event"], "cycles");
+        assert!(head["period_ns"].is_null() && head["period_cycles"].as_u64() > Some(1_000_000));
+        "cycles"
+    };
+    assert!(!stacks.is_empty());
+    for stack in stacks {
+        assert!(stack[one].as_u64() > Some(0), "{stack}");
+        let values = ["cpu_ns", "cycles"].map(|key| stack[key].is_null());
+        assert_eq!(values.iter().filter(|null| **null).count(), 1, "{stack}");
+    }
 }
