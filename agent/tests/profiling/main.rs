@@ -18,4 +18,5 @@ mod jit;
 mod known;
 mod large;
 mod losses;
+mod many;
 mod oracle;
