@@ -1,7 +1,7 @@
 //! What the agent writes, read by programs of others: pprof by `go tool pprof`, OTLP by
-//! Python's protobuf runtime with the published messages.
+//! Python's protobuf runtime with the published messages, flame graphs by Chromium.
 //!
-//! Needs `go`, and a Python with `opentelemetry-proto` that `REMORA_TEST_PROTO_PYTHON`
+//! Needs `go`, `chromium`, and a Python with `opentelemetry-proto` that `REMORA_TEST_PROTO_PYTHON`
 //! names: `python3 -m venv V && V/bin/pip install opentelemetry-proto`.
 #![allow(
     clippy::unwrap_used,
@@ -10,6 +10,7 @@
     reason = "a test panics when something is wrong"
 )]
 
+mod flame;
 #[path = "../support/profile.rs"]
 mod profile;
 

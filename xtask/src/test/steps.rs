@@ -242,7 +242,7 @@ fn collector() -> Result<Outcome> {
 }
 
 fn readers() -> Result<Outcome> {
-    deps::apt(&["golang-go"])?;
+    deps::apt(&["golang-go", "chromium"])?;
     let venv = deps::venv("readers", MESSAGES)?;
     let mut tests = cargo("test");
     tests.args([
