@@ -427,10 +427,7 @@ fn hostile_command_lines_are_bounded() {
         "\\",
     ] {
         let many = part.repeat(10_000);
-        assert_eq!(
-            named("/bin/sh", &["sh", "-c", &many], "/").is_empty(),
-            false
-        );
+        assert!(!named("/bin/sh", &["sh", "-c", &many], "/").is_empty());
     }
     let nested = "sh -c ".repeat(1000);
     assert!(!named("/bin/sh", &["sh", "-c", &nested], "/").is_empty());
