@@ -46,10 +46,10 @@ pub(super) fn burner(dir: &Path) -> PathBuf {
     program
 }
 
-/// A burner that goes on for a minute.
+/// A burner that goes on for longer than any test.
 pub(super) fn burning(dir: &Path) -> Spawned {
     let mut command = Command::new(burner(dir));
-    let spawned = command.args(["60", "0", "/dev/null"]).stdin(Stdio::null());
+    let spawned = command.args(["600", "0", "/dev/null"]).stdin(Stdio::null());
     Spawned::with_streams(spawned)
 }
 
