@@ -37,6 +37,7 @@ impl Status for Agent {
             capture: Some(capture),
             export: None,
             sampling: None,
+            memory: None,
             usage: Usage::read(),
         }
     }
