@@ -9,24 +9,34 @@ use crate::span::wire::{bytes, varint_len};
 
 /// Field numbers of `ExportTraceServiceRequest.resource_spans`, `ResourceSpans.scope_spans`
 /// and `ScopeSpans.spans`.
-const PATH: [u32; 3] = [1, 2, 2];
+const SPANS: &[&[u32]] = &[&[1], &[2], &[2]];
 
-/// Cuts a trace request with at least two spans into two of about half the spans each;
-/// resource and scope are repeated in both. `None` if there is nothing to cut, or the
-/// bytes are not a trace request.
+/// The same down to `ScopeMetrics.metrics`; then what `Metric.data` may be (gauge, sum,
+/// histogram, exponential histogram, summary), and `data_points`.
+const POINTS: &[&[u32]] = &[&[1], &[2], &[2], &[5, 7, 9, 10, 11], &[1]];
+
+/// Cuts a request with at least two spans (data points) into two of about half of them each;
+/// resource, scope and metric are repeated in both. `None` if there is nothing to cut, or the
+/// bytes are not such a request.
 #[must_use]
 pub fn split(batch: &Batch) -> Option<[Batch; 2]> {
-    // Profiles share a dictionary, which is to be cut as well.
-    if batch.signal == Signal::Profiles {
-        return profiles::split::split(batch);
-    }
+    let path = match batch.signal {
+        Signal::Traces => SPANS,
+        Signal::Metrics => POINTS,
+        // They share a dictionary, which is to be cut as well.
+        Signal::Profiles => return profiles::split::split(batch),
+    };
     let half = batch.items / 2;
     if half == 0 {
         return None;
     }
     let part = |keep: std::ops::Range<u64>| {
         let items = keep.end - keep.start;
-        let mut cut = Cut { keep, seen: 0 };
+        let mut cut = Cut {
+            path,
+            keep,
+            seen: 0,
+        };
         let body = cut.message(&batch.body, 0)?;
         (cut.seen == batch.items).then(|| Batch {
             signal: batch.signal,
@@ -38,6 +48,8 @@ pub fn split(batch: &Batch) -> Option<[Batch; 2]> {
 }
 
 struct Cut {
+    /// Fields that lead to what is counted.
+    path: &'static [&'static [u32]],
     /// Spans to keep, by their position in the request.
     keep: std::ops::Range<u64>,
     seen: u64,
@@ -52,11 +64,12 @@ impl Cut {
         while !rest.is_empty() {
             let field = rest;
             let (number, kind) = decode_key(&mut rest).ok()?;
-            if kind == WireType::LengthDelimited && PATH.get(depth) == Some(&number) {
+            let leads = self.path.get(depth).is_some_and(|it| it.contains(&number));
+            if kind == WireType::LengthDelimited && leads {
                 let len = usize::try_from(decode_varint(&mut rest).ok()?).ok()?;
                 let (value, after) = rest.split_at_checked(len)?;
                 rest = after;
-                if depth + 1 == PATH.len() {
+                if depth + 1 == self.path.len() {
                     if self.keep.contains(&self.seen) {
                         bytes(&mut out, number as u8, value);
                     }
