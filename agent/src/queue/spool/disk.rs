@@ -96,7 +96,13 @@ impl OsDisk {
     /// [`io::ErrorKind::WouldBlock`] if another process has it, the text names it; else
     /// whatever keeps it from being made, opened and written to.
     pub fn open(path: &Path) -> io::Result<Self> {
+        let new = !path.is_dir();
         DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+        if new && let Some(parent) = path.parent() {
+            // Else what is in it may be gone with it after a power cut. Where the parent must
+            // not be read, there is nothing to be done about that.
+            let _ = File::open(parent).and_then(|parent| parent.sync_all());
+        }
         let dir = File::open(path)?;
         let mut lock = OpenOptions::new()
             .read(true)
