@@ -1,4 +1,4 @@
-use super::format::{RECORD_HEADER, SLOT};
+use super::format::{RECORD_HEADER, SLOT, SegmentHeader};
 use super::sim::{Faults, SimDisk};
 use super::*;
 use crate::export::batch::Signal;
@@ -153,31 +153,67 @@ fn what_is_lent_is_not_lost_with_its_segment() {
 
 #[test]
 fn a_tail_torn_at_any_byte_costs_the_last_record_alone() {
-    let disk = SimDisk::default();
-    let limits = limits(1 << 20, 1 << 20);
-    let mut spool = open(&disk, limits);
-    for n in 0..3 {
-        spool.append(&batch(n, 10, 100), false).unwrap();
-    }
-    drop(spool);
-    let name = segment_name(0);
-    let record = RECORD_HEADER + 100;
-    for cut in 0..=SEGMENT_HEADER + 3 * record {
-        let disk = disk.copy();
-        disk.edit(&name, |bytes| bytes.truncate(cut));
+    for compress in [false, true] {
+        let disk = SimDisk::default();
+        let limits = Limits {
+            compress,
+            ..limits(1 << 20, 1 << 20)
+        };
         let mut spool = open(&disk, limits);
-        let whole = cut.saturating_sub(SEGMENT_HEADER) / record;
-        let before = spool.stats().items;
-        spool.append(&batch(9, 1, 50), false).unwrap();
-        let mut expected: Vec<_> = (0..whole as u64).map(|n| (n, 10)).collect();
-        expected.push((9, 1));
-        assert_eq!(drain(&mut spool), expected, "cut at {cut}");
-        // A header without its body says what is missing.
-        let losses = spool.take_losses();
-        let torn = (cut.saturating_sub(SEGMENT_HEADER) % record) >= RECORD_HEADER;
-        assert_eq!(losses.corrupt, if torn { 10 } else { 0 }, "cut at {cut}");
-        assert_eq!(before, whole as u64 * 10 + losses.corrupt, "cut at {cut}");
-        assert_eq!(spool.stats().items, 0);
+        let mut ends = vec![SEGMENT_HEADER as u64];
+        for n in 0..3 {
+            spool.append(&batch(n, 10, 200), false).unwrap();
+            ends.push(spool.segments[0].len);
+        }
+        let plain = RECORD_HEADER as u64 + 200;
+        assert_eq!(ends[1] - ends[0] < plain, compress);
+        drop(spool);
+        let name = segment_name(0);
+        for cut in 0..=ends[3] {
+            let disk = disk.copy();
+            disk.edit(&name, |bytes| bytes.truncate(cut as usize));
+            let mut spool = open(&disk, limits);
+            let whole = ends[1..].iter().filter(|end| **end <= cut).count();
+            let before = spool.stats().items;
+            spool.append(&batch(9, 1, 50), false).unwrap();
+            let mut expected: Vec<_> = (0..whole as u64).map(|n| (n, 10)).collect();
+            expected.push((9, 1));
+            assert_eq!(drain(&mut spool), expected, "cut at {cut}");
+            // A header without its body says what is missing.
+            let losses = spool.take_losses();
+            let torn = cut.saturating_sub(ends[whole]) >= RECORD_HEADER as u64;
+            assert_eq!(losses.corrupt, if torn { 10 } else { 0 }, "cut at {cut}");
+            assert_eq!(before, whole as u64 * 10 + losses.corrupt, "cut at {cut}");
+            assert_eq!(spool.stats().items, 0);
+        }
+    }
+}
+
+/// What a segment says of its time is for people.
+#[test]
+fn a_clock_that_is_stepped_back_changes_nothing() {
+    for clock in [|n: u64| u64::MAX - n, |_| 0, |n| n % 3] {
+        let disk = SimDisk::default();
+        let limits = limits(1 << 20, 1 << 10);
+        let mut spool = open(&disk, limits);
+        let all: Vec<_> = (0..20).map(|n| (n, 1)).collect();
+        for (n, items) in &all {
+            spool.append(&batch(*n, *items, 400), false).unwrap();
+        }
+        spool.sync().unwrap();
+        drop(spool);
+        let segments = disk.list().unwrap();
+        let segments = segments.iter().filter_map(|(name, _)| segment_index(name));
+        for (number, index) in segments.enumerate() {
+            disk.edit(&segment_name(index), |bytes| {
+                let mut header = SegmentHeader::decode(bytes).unwrap();
+                header.created_ms = clock(number as u64);
+                bytes[..SEGMENT_HEADER].copy_from_slice(&header.encode());
+            });
+        }
+        let mut spool = open(&disk, limits);
+        assert_eq!(drain(&mut spool), all);
+        assert_eq!(spool.take_losses(), Losses::default());
     }
 }
 
