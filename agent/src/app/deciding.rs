@@ -45,17 +45,16 @@ pub(super) struct Decider<S> {
     state: String,
     started: Instant,
     queue: Arc<dyn Queue>,
-    queue_bytes: f64,
 }
 
 impl<S> Decider<S> {
-    /// `queue` is where spans go, and holds at most so many bytes.
+    /// `queue` is where spans go.
     pub(super) fn new(
         sink: S,
         deciding: &Deciding,
         metrics: metrics::Settings,
         now_ns: u64,
-        queue: (Arc<dyn Queue>, usize),
+        queue: Arc<dyn Queue>,
     ) -> Self {
         Self {
             sink,
@@ -66,8 +65,7 @@ impl<S> Decider<S> {
             tagger: None,
             state: String::new(),
             started: Instant::now(),
-            queue: queue.0,
-            queue_bytes: queue.1.max(1) as f64,
+            queue,
         }
     }
 
@@ -82,7 +80,8 @@ impl<S> Decider<S> {
     /// To be called several times a second.
     pub(super) fn tick(&mut self) {
         let now = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        let fill = self.queue.depth().bytes as f64 / self.queue_bytes;
+        let depth = self.queue.depth();
+        let fill = depth.bytes as f64 / depth.capacity.max(1) as f64;
         self.sampler.tick(now, fill);
     }
 

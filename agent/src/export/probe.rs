@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use super::batch::Signal;
+use super::body::Parts;
 use super::exporter::gateway;
 use super::retry::Outcome;
 use crate::config::otel::OtlpSettings;
@@ -27,7 +26,7 @@ pub fn probe(settings: &OtlpSettings, limit: Duration) -> Result<(), String> {
         gateway(settings).map_err(|error| error.to_string())?
     };
     let answer = runtime.block_on(async {
-        let sent = transport.send(Signal::Traces, Bytes::new());
+        let sent = transport.send(Signal::Traces, Parts::default());
         tokio::time::timeout(limit, sent).await
     });
     match answer {

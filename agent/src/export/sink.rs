@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::batch::Batch;
-use super::counters::{DropReason, ExportCounters};
+use super::counters::{DropReason, ExportCounters, Snapshot};
 use super::otlp::Encoder;
 use crate::exchange::{Exchange, Sink};
 use crate::queue::{Queue, Refused};
@@ -81,7 +81,7 @@ impl OtlpSink {
 }
 
 /// Queues a batch of accepted items, or counts them as dropped.
-pub(super) fn enqueue(queue: &dyn Queue, counters: &ExportCounters, batch: Batch) {
+fn enqueue(queue: &dyn Queue, counters: &ExportCounters, batch: Batch) {
     let items = batch.items;
     // Counted first: as soon as it is in the queue, it may be taken out.
     counters.enqueued(items);
@@ -91,6 +91,33 @@ pub(super) fn enqueue(queue: &dyn Queue, counters: &ExportCounters, batch: Batch
             Refused::Closed => DropReason::Shutdown,
         };
         counters.refused(items, reason);
+    }
+}
+
+/// Where encoded batches of a signal enter, without ever waiting.
+#[derive(Clone, Debug)]
+pub struct BatchSink {
+    queue: Arc<dyn Queue>,
+    counters: Arc<ExportCounters>,
+}
+
+impl BatchSink {
+    /// A sink in front of `queue`.
+    #[must_use]
+    pub fn new(queue: Arc<dyn Queue>, counters: Arc<ExportCounters>) -> Self {
+        Self { queue, counters }
+    }
+
+    /// Queues a batch.
+    pub fn push(&self, batch: Batch) {
+        self.counters.accept_many(batch.items);
+        enqueue(&*self.queue, &self.counters, batch);
+    }
+
+    /// What became of the items.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        self.counters.snapshot()
     }
 }
 
