@@ -4,7 +4,6 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Limited};
-use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
@@ -67,6 +66,31 @@ impl HttpExporter {
 
     /// Posts one body.
     pub async fn send(&self, body: Parts) -> Outcome {
+        self.post(body, classify).await
+    }
+
+    /// Posts nothing, to see whether there is a gateway: whatever else answers with success is
+    /// refused. Spans that such an answer is for are not sent again, hence are delivered.
+    pub async fn probe(&self) -> Outcome {
+        let judge = |status: StatusCode, headers: &HeaderMap, body: &[u8], now| match classify(
+            status, headers, body, now,
+        ) {
+            Outcome::Delivered { .. } if !is_otlp(headers, body) => Outcome::Refused {
+                cause: format!(
+                    "{}: not the answer of an OTLP gateway",
+                    cause(status, headers, body)
+                ),
+            },
+            outcome => outcome,
+        };
+        self.post(Parts::default(), judge).await
+    }
+
+    async fn post(
+        &self,
+        body: Parts,
+        judge: impl Fn(StatusCode, &HeaderMap, &[u8], SystemTime) -> Outcome,
+    ) -> Outcome {
         let body = match self.compression.map(|it| it.apply(&body)) {
             None => body,
             Some(Ok(packed)) => packed.into(),
@@ -82,7 +106,13 @@ impl HttpExporter {
         let mut sent = self.headers.next();
         *request.headers_mut() = std::mem::take(&mut sent.headers);
         let outcome = match self.client.request(request).await {
-            Ok(response) => answer(response).await,
+            Ok(response) => {
+                let (head, body) = response.into_parts();
+                // A body that breaks off, or is too long, does not undo what the status says.
+                let body = Limited::new(body, MAX_RESPONSE_BYTES).collect().await;
+                let body = body.map(|body| body.to_bytes()).unwrap_or_default();
+                judge(head.status, &head.headers, &body, SystemTime::now())
+            }
             Err(error) => Outcome::Retry {
                 after: None,
                 cause: causes(&error),
@@ -92,12 +122,23 @@ impl HttpExporter {
     }
 }
 
-async fn answer(response: http::Response<Incoming>) -> Outcome {
-    let (head, body) = response.into_parts();
-    // A body that breaks off, or is too long, does not undo what the status says.
-    let body = Limited::new(body, MAX_RESPONSE_BYTES).collect().await;
-    let body = body.map(|body| body.to_bytes()).unwrap_or_default();
-    classify(head.status, &head.headers, &body, SystemTime::now())
+/// Whether a success is one of OTLP: protobuf, as the request was, that can be decoded. Nothing
+/// at all is an `ExportTraceServiceResponse` without fields, and some gateways speak JSON.
+fn is_otlp(headers: &HeaderMap, body: &[u8]) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE);
+    let kind = kind.map(|kind| kind.to_str().unwrap_or("?"));
+    let kind = kind.map(|kind| kind.split(';').next().unwrap_or_default().trim());
+    match kind {
+        None | Some("application/x-protobuf" | "application/protobuf") => {
+            ExportTraceServiceResponse::decode(body).is_ok()
+        }
+        Some("application/json") => {
+            let fields = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(body);
+            fields.is_ok_and(|fields| fields.keys().all(|key| key == "partialSuccess"))
+        }
+        // Said of nothing, it says nothing.
+        Some(_) => body.is_empty(),
+    }
 }
 
 /// OTLP specification, "OTLP/HTTP Response": what may be sent again.
@@ -120,8 +161,12 @@ fn classify(status: StatusCode, headers: &HeaderMap, body: &[u8], now: SystemTim
     }
 }
 
+/// How long the gateway wants to be left alone. A date is held against its own clock if it tells
+/// what that says, so that it does not matter whether this host's is right, or is set meanwhile.
 fn delay(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    retry_after(headers.get(header::RETRY_AFTER)?.to_str().ok()?, now)
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let date = text(header::DATE).and_then(|date| httpdate::parse_http_date(date).ok());
+    retry_after(text(header::RETRY_AFTER)?, date.unwrap_or(now))
 }
 
 fn cause(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> String {
@@ -144,6 +189,7 @@ fn cause(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use opentelemetry_proto::tonic::collector::trace::v1::ExportTracePartialSuccess;
 
     fn classify_status(status: u16) -> Outcome {
         let status = StatusCode::from_u16(status).unwrap();
@@ -164,6 +210,52 @@ mod tests {
                 _ => assert!(matches!(outcome, Outcome::Refused { .. }), "{status}"),
             }
         }
+    }
+
+    /// What was refused of a request is refused for good; a pause asked for with it is none.
+    #[test]
+    fn a_success_in_part_is_never_sent_again_whatever_comes_with_it() {
+        let partial = ExportTracePartialSuccess {
+            rejected_spans: 3,
+            error_message: "slow down".into(),
+        };
+        let response = ExportTraceServiceResponse {
+            partial_success: Some(partial),
+        };
+        let mut headers = HeaderMap::new();
+        headers.insert(header::RETRY_AFTER, "5".parse().unwrap());
+        let body = response.encode_to_vec();
+        let outcome = classify(StatusCode::OK, &headers, &body, SystemTime::UNIX_EPOCH);
+        let expected = Outcome::Delivered {
+            rejected: 3,
+            message: "slow down".into(),
+        };
+        assert_eq!(outcome, expected);
+    }
+
+    #[test]
+    fn a_clock_that_is_wrong_does_not_change_the_pause() {
+        let asks = |pairs: &[(header::HeaderName, &str)], now| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in pairs {
+                headers.insert(name, value.parse().unwrap());
+            }
+            match classify(StatusCode::SERVICE_UNAVAILABLE, &headers, b"", now) {
+                Outcome::Retry { after, .. } => after.map(|it| it.as_secs()),
+                other => panic!("{other:?}"),
+            }
+        };
+        let until = (header::RETRY_AFTER, "Sun, 06 Nov 1994 08:49:47 GMT");
+        let date = (header::DATE, "Sun, 06 Nov 1994 08:49:37 GMT");
+        let right = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
+        for hours in [-24i64, 0, 24] {
+            let off = Duration::from_secs(hours.unsigned_abs() * 3600);
+            let now = if hours < 0 { right - off } else { right + off };
+            assert_eq!(asks(&[until.clone(), date.clone()], now), Some(10));
+        }
+        // Without its date there is only this host's clock.
+        assert_eq!(asks(&[until], right), Some(10));
+        assert_eq!(asks(&[(header::RETRY_AFTER, "7"), date], right), Some(7));
     }
 
     #[test]

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use super::batch::Signal;
-use super::body::Parts;
 use super::exporter::gateway;
 use super::retry::Outcome;
 use crate::config::otel::OtlpSettings;
@@ -26,7 +24,7 @@ pub fn probe(settings: &OtlpSettings, limit: Duration) -> Result<(), String> {
         gateway(settings).map_err(|error| error.to_string())?
     };
     let answer = runtime.block_on(async {
-        let sent = transport.send(Signal::Traces, Parts::default());
+        let sent = transport.probe();
         tokio::time::timeout(limit, sent).await
     });
     match answer {

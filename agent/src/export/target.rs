@@ -36,6 +36,14 @@ impl Transport {
             Self::File(exporter) => exporter.send(signal, &body.join()),
         }
     }
+
+    /// Sends a request without spans, to see who answers.
+    pub(super) async fn probe(&self) -> Outcome {
+        match self {
+            Self::Http(exporter) => exporter.probe().await,
+            other => other.send(Signal::Traces, Parts::default()).await,
+        }
+    }
 }
 
 /// Where batches of a signal go, and what became of them.
