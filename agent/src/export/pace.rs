@@ -207,9 +207,9 @@ impl Pace {
         let Some(shortest) = self.shortest.get_mut(class.min(CLASSES - 1)) else {
             return false;
         };
-        // Grows slowly, so that a gateway that became slower for good is not held against its
-        // past for ever.
-        let known = shortest.map_or(latency, |it| latency.min(it + it / 64));
+        // Grows with each answer, but so slowly that a queue at the gateway is not taken for its
+        // usual time soon: one that became slower for good is not held against its past for ever.
+        let known = shortest.map_or(latency, |it| latency.min(it + it / 4096));
         *shortest = Some(known);
         latency > known * WAITED + NOISE
     }
