@@ -112,8 +112,8 @@ impl Delivery {
             freed.as_mut().enable();
             ready.as_mut().enable();
             if tasks.len() < self.pace().most() && self.has_slot() {
-                if let Some(taken) = self.take() {
-                    tasks.spawn(Arc::clone(&self).deliver(taken, self.slot()));
+                if let Some(loans) = self.take() {
+                    tasks.spawn(Arc::clone(&self).deliver(loans, self.slot()));
                     continue;
                 }
                 if tasks.is_empty() && self.queue.is_closed() {
@@ -175,7 +175,16 @@ impl Delivery {
     }
 
     /// Lends the next batch, and those behind it that fit into a request with it.
-    fn take(&self) -> Option<Vec<Taken>> {
+    ///
+    /// The loans begin here, and not in the task that is begun for them: that may be cancelled
+    /// before it runs at all.
+    fn take(&self) -> Option<Vec<Loan>> {
+        let taken = self.take_batches()?;
+        let loan = |taken| Loan::new(&self.queue, &self.way, taken);
+        Some(taken.into_iter().map(loan).collect())
+    }
+
+    fn take_batches(&self) -> Option<Vec<Taken>> {
         let mut taken = vec![self.queue.try_pop()?];
         // The dictionaries of two profiles requests cannot be joined like this.
         if self.way.signal == Signal::Profiles {
@@ -198,10 +207,8 @@ impl Delivery {
         Some(taken)
     }
 
-    async fn deliver(self: Arc<Self>, taken: Vec<Taken>, slot: Slot) {
-        let mut groups = vec![Group::of(&taken)];
-        let loan = |taken| Loan::new(&*self.queue, &self.way, taken);
-        let mut loans: Vec<Loan<'_>> = taken.into_iter().map(loan).collect();
+    async fn deliver(self: Arc<Self>, mut loans: Vec<Loan>, slot: Slot) {
+        let mut groups = vec![Group::of(&loans)];
         let mut slot = Some(slot);
         let first = Instant::now();
         while let Some(group) = groups.pop() {

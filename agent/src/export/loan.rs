@@ -1,5 +1,7 @@
 //! Batches that were taken from the queue, and requests made of them.
 
+use std::sync::Arc;
+
 use super::batch::Batch;
 use super::body::Parts;
 use super::counters::{DropReason, ExportCounters};
@@ -21,8 +23,9 @@ pub(super) struct Group(Vec<Piece>);
 
 impl Group {
     /// Whole batches.
-    pub(super) fn of(taken: &[Taken]) -> Self {
-        let pieces = taken.iter().enumerate().map(|(loan, taken)| Piece {
+    pub(super) fn of(loans: &[Loan]) -> Self {
+        let taken = loans.iter().filter_map(|loan| loan.taken.as_ref());
+        let pieces = taken.enumerate().map(|(loan, taken)| Piece {
             loan,
             batch: taken.batch.clone(),
         });
@@ -61,23 +64,23 @@ impl Group {
     }
 }
 
-/// A batch taken from the queue. However the work on it ends, also by being cancelled,
-/// each of its items is counted once.
-pub(super) struct Loan<'a> {
-    queue: &'a dyn Queue,
-    counters: &'a ExportCounters,
+/// A batch taken from the queue. However the work on it ends, also by being cancelled before
+/// it has begun, each of its items is counted once.
+pub(super) struct Loan {
+    queue: Arc<dyn Queue>,
+    counters: Arc<ExportCounters>,
     /// `None` once it is given back.
     taken: Option<Taken>,
     open: u64,
 }
 
-impl<'a> Loan<'a> {
-    pub(super) fn new(queue: &'a dyn Queue, way: &'a Way, taken: Taken) -> Self {
+impl Loan {
+    pub(super) fn new(queue: &Arc<dyn Queue>, way: &Way, taken: Taken) -> Self {
         let open = taken.batch.items;
         way.counters.taken(open);
         Self {
-            queue,
-            counters: &way.counters,
+            queue: Arc::clone(queue),
+            counters: Arc::clone(&way.counters),
             taken: Some(taken),
             open,
         }
@@ -108,11 +111,11 @@ impl<'a> Loan<'a> {
     }
 }
 
-impl Drop for Loan<'_> {
+impl Drop for Loan {
     fn drop(&mut self) {
         self.settle();
         if let Some(taken) = self.taken.take() {
-            give_back(self.queue, self.counters, taken, self.open);
+            give_back(&*self.queue, &self.counters, taken, self.open);
         }
     }
 }
