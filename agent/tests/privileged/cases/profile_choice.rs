@@ -48,14 +48,16 @@ fn a_name_that_nothing_has_is_told_at_once_and_fails_in_the_end() {
 fn a_name_chooses_what_starts_later() {
     require_privilege!();
     let dir = tempfile::tempdir().unwrap();
-    let program = burner(dir.path());
+    // A name that no other test has.
+    let program = dir.path().join("late-burner");
+    fs::rename(burner(dir.path()), &program).unwrap();
     let (log, out) = (dir.path().join("log"), dir.path().join("out"));
     let mut command = remora();
     command
         .args([
             "profile",
             "--comm",
-            "burner",
+            "late-burner",
             "--duration",
             "3s",
             "-o",
@@ -75,7 +77,10 @@ fn a_name_chooses_what_starts_later() {
     let status = wait_until("the end", || run.child().try_wait().unwrap());
     let said = fs::read_to_string(&log).unwrap();
     assert!(status.success(), "{said}");
-    assert!(said.contains("no process is called 'burner' yet"), "{said}");
+    assert!(
+        said.contains("no process is called 'late-burner' yet"),
+        "{said}"
+    );
     let stacks = fs::read_to_string(out).unwrap();
     assert!(stacks.contains("burn_leaf"), "{stacks}");
 }
