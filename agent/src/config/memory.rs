@@ -16,7 +16,8 @@ pub struct MemoryShares {
     pub queue: usize,
     /// Encoded batches of metrics.
     pub metrics: usize,
-    /// Batches being put together.
+    /// Batches being put together. One is closed at 3.75 MiB, so that with a limit below
+    /// 128 MiB spans of unusual length may take more than this share, by less than 2 MiB.
     pub open: usize,
     /// Requests under way: their heads and header fields, tables, and places.
     pub pipeline: usize,

@@ -4,7 +4,7 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use super::scraping::scrape;
+use super::scraping::{scrape, value};
 use crate::clients::wrk;
 use crate::harness::process::{Spawned, free_port, remora, resident_bytes};
 use crate::harness::{require_privilege, wait_until};
@@ -13,16 +13,6 @@ use crate::servers::nginx::Nginx;
 /// The smallest limit; the ring is mapped twice and is not part of it.
 const LIMIT: u64 = 64 << 20;
 const RING: u64 = 4 << 20;
-
-/// The value of a line of the agent's metrics.
-fn value(metrics: &str, name: &str) -> f64 {
-    let mut lines = metrics.lines();
-    let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    value
-        .unwrap_or_else(|| panic!("no {name}: {metrics}"))
-        .parse()
-        .unwrap()
-}
 
 #[test]
 fn what_is_turned_down_when_memory_runs_short() {

@@ -36,6 +36,16 @@ pub(super) fn scrape(port: u16) -> Option<String> {
     Some(body.to_owned())
 }
 
+/// The value of a line of the agent's own metrics.
+pub(super) fn value(metrics: &str, name: &str) -> f64 {
+    let mut lines = metrics.lines();
+    let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    value
+        .unwrap_or_else(|| panic!("no {name}: {metrics}"))
+        .parse()
+        .unwrap()
+}
+
 fn parsed(text: &str) -> Vec<Sample> {
     let script = concat!(
         env!("CARGO_MANIFEST_DIR"),
