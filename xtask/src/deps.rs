@@ -53,7 +53,17 @@ pub(crate) fn cargo_install(name: &str, version: &str) -> Result<()> {
     }
     eprintln!("installing with cargo: {name} {version}");
     run(Command::new("cargo")
-        .args(["install", name, "--version", version, "--locked", "--quiet"])
+        .args([
+            "install",
+            name,
+            "--version",
+            version,
+            "--locked",
+            "--quiet",
+            "--debug",
+        ])
+        // Built once and run for seconds: optimising them would take the longest of all.
+        .env("CARGO_PROFILE_DEV_DEBUG", "0")
         // Neither the flags nor the compiler of a surrounding cargo belong in there.
         .env_remove("RUSTFLAGS")
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
