@@ -35,7 +35,7 @@ impl Status for Agent {
         };
         SelfMetrics {
             capture: Some(capture),
-            export: None,
+            export: Vec::new(),
             sampling: None,
             memory: None,
             usage: Usage::read(),

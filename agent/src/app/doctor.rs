@@ -12,6 +12,7 @@ use crate::cli::doctor::Doctor;
 use crate::config::otel::OtlpSettings;
 use crate::config::spool::SpoolSettings;
 use crate::exit::{Exit, Failure};
+use crate::export::batch::Signal;
 use crate::export::probe::probe;
 use crate::output::Format;
 use crate::output::screen::{Colour, Screen};
@@ -95,16 +96,27 @@ fn programs() -> Check {
 fn spool(settings: &SpoolSettings) -> Check {
     let (id, title) = ("spool", "export spool");
     let dir = settings.dir.display();
-    let looked = OsDisk::look(&settings.dir)
-        .and_then(|disk| Spool::look(Box::new(disk), Limits::new(settings.bytes, false), 0));
-    let (observed, problem) = match looked {
-        Ok(spool) => {
-            let stats = spool.stats();
-            let observed = format!(
-                "{dir}: {} spans, {} of {} bytes",
-                stats.items, stats.bytes, settings.bytes
-            );
-            let damaged = stats.damaged > 0;
+    let look = |signal| {
+        OsDisk::look(&settings.dir_of(signal))
+            .and_then(|disk| Spool::look(Box::new(disk), Limits::new(settings.bytes, false), 0))
+            .map(|spool| spool.stats())
+    };
+    let (observed, problem) = match look(Signal::Traces) {
+        Ok(spans) => {
+            let mut observed = format!("{dir}: {} spans", spans.items);
+            let (mut bytes, mut damaged) = (spans.bytes, spans.damaged > 0);
+            for (signal, unit) in [
+                (Signal::Metrics, "data points"),
+                (Signal::Profiles, "profiles"),
+            ] {
+                // Those that are not there were never needed.
+                if let Ok(stats) = look(signal) {
+                    observed.push_str(&format!(", {} {unit}", stats.items));
+                    bytes += stats.bytes;
+                    damaged |= stats.damaged > 0;
+                }
+            }
+            observed.push_str(&format!(", {bytes} of {} bytes", settings.bytes));
             (
                 observed,
                 damaged.then(|| format!("see what is damaged: remora spool verify --dir {dir}")),
@@ -125,7 +137,7 @@ fn spool(settings: &SpoolSettings) -> Check {
         observed,
         lost: problem
             .as_ref()
-            .map(|_| "spans that wait while the gateway is away"),
+            .map(|_| "what waits while the gateway is away"),
         fix: problem,
     }
 }

@@ -15,14 +15,14 @@ use super::status::RunStatus;
 use super::tagging::tags;
 use crate::cli::run::Run;
 use crate::config::memory::MemoryShares;
+use crate::config::otel::OtlpSettings;
 use crate::config::otel::metrics::MetricsExport;
-use crate::config::otel::{OtelSettings, OtlpSettings};
 use crate::config::resolved::Config;
 use crate::config::{self, Mistake};
 use crate::exit::{Exit, Failure};
 use crate::export::batch::Signal;
 use crate::export::counters::{DropReason, Snapshot};
-use crate::export::exporter::{Destination, ExportSettings, Exporter, StartError};
+use crate::export::exporter::{Destination, Endpoints, ExportSettings, Exporter, StartError};
 use crate::export::sink::OtlpSink;
 use crate::ledger::{Ledger, Summary};
 use crate::output::profile::summary;
@@ -54,19 +54,29 @@ pub(super) fn run(run: &Run) -> Result<u8, Failure> {
         .with_fix("unset it, or do not start the agent")
     })?;
     settings.span.allow_query = run.config.query.shows_any();
-    if run.config.profiling.is_some() {
-        settings.profiles = Some(match &settings.destination {
-            Destination::Gateway(_) => Destination::Gateway(run.otel.profiles.clone()),
-            same => same.clone(),
-        });
-    }
     if let Some(file) = &run.config.export_file {
         settings.destination = Destination::File(file.clone());
-        settings.profiles = settings.profiles.map(|_| Destination::File(file.clone()));
     }
     settings.spool.clone_from(&run.config.spool);
     settings.queue_bytes = run.config.memory.queue;
-    settings.failover = failover(&run.config, &run.otel)?;
+    settings.open_bytes = run.config.memory.open;
+    settings.in_flight = run.config.export_in_flight as usize;
+    settings.failover = failover(&run.config, &run.otel.traces, Signal::Traces)?;
+    let gateway = matches!(settings.destination, Destination::Gateway(_));
+    let profiling = run.config.profiling.is_some();
+    // What an earlier run left of a signal is delivered even if this one has no more of it.
+    let wanted = |signal, on: bool| on || left(&run.config, signal);
+    if wanted(Signal::Metrics, run.otel.metrics_export.otlp) && gateway {
+        settings.metrics = Some(endpoints(&run.config, &run.otel.metrics, Signal::Metrics)?);
+    }
+    if wanted(Signal::Profiles, profiling) {
+        settings.profiles = Some(match &settings.destination {
+            Destination::Gateway(_) => {
+                endpoints(&run.config, &run.otel.profiles, Signal::Profiles)?
+            }
+            same => same.clone().into(),
+        });
+    }
     let destination = settings.destination.to_string();
     let metrics = run.otel.metrics_export;
     if metrics.prometheus && run.config.listen.is_none() {
@@ -85,28 +95,20 @@ pub(super) fn run(run: &Run) -> Result<u8, Failure> {
         .with_fix("unset it, or leave prometheus out of OTEL_METRICS_EXPORTER"));
     }
     signal::catch_hangup().map_err(Failure::failed)?;
-    let profiles_to = settings.profiles.as_ref().map(ToString::to_string);
+    let profiles_to = settings.profiles.as_ref().filter(|_| profiling);
+    let profiles_to = profiles_to.map(|profiles| profiles.preferred.to_string());
     let found = processes(&run.config);
-    let serving = run.config.profiling.is_some();
-    let mut live = Live::start(&run.config, &[], found, None, serving)?;
-    let gateway = matches!(settings.destination, Destination::Gateway(_));
-    let metering = (metrics.otlp && gateway)
-        .then(|| {
-            Metering::start(
-                &settings,
-                &run.otel,
-                settings.host.clone(),
-                run.config.memory.metrics,
-            )
-        })
-        .transpose()
-        .map_err(unusable)?;
+    let mut live = Live::start(&run.config, &[], found, None, profiling)?;
+    let host = settings.host.clone();
+    let (exporter, sink) = Exporter::start(settings).map_err(unusable)?;
+    let metering = (exporter.metrics())
+        .filter(|_| metrics.otlp)
+        .map(|sink| Metering::new(sink, metrics.interval, host));
     // A preference of what goes over OTLP: a scraper never gets deltas.
     let metrics = MetricsExport {
         delta: metrics.delta && metering.is_some(),
         ..metrics
     };
-    let (exporter, sink) = Exporter::start(settings).map_err(unusable)?;
     let sink = Redacting::new(sink, run.config.query.clone());
     let counted = metrics_settings(
         &run.config.deciding,
@@ -114,7 +116,7 @@ pub(super) fn run(run: &Run) -> Result<u8, Failure> {
         run.otel.known_methods.clone(),
     );
     let mut sink = Decider::new(sink, &run.config.deciding, counted, unix_ns());
-    let status = RunStatus::new(exporter.counters(), exporter.queue(), metrics.prometheus);
+    let status = RunStatus::new(exporter.lanes().to_vec(), metrics.prometheus);
     let status = Arc::new(status);
     let profiles = match (run.config.profiling, exporter.profiles()) {
         (Some(profiling), Some(profiles)) => {
@@ -155,20 +157,30 @@ pub(super) fn run(run: &Run) -> Result<u8, Failure> {
     } = agent;
     if let Some(metering) = metering {
         sink.registry.end_active();
-        let exported = metering.finish(&mut sink.registry, unix_ns(), FLUSH);
-        eprintln!("remora: metrics: {} data points", export_line(&exported));
+        metering.finish(&mut sink.registry, unix_ns());
     }
     let (sampled, own) = (sink.line(), sink.own);
     drop(sink);
     let profiled = profiles.map(Continuous::finish).transpose();
+    let lane = |signal| exporter.lane(signal).map(|lane| Arc::clone(&lane.counters));
+    let (metered, left_profiles) = (lane(Signal::Metrics), lane(Signal::Profiles));
     let exported = exporter.shutdown(FLUSH);
+    if let Some(counters) = metered {
+        let line = export_line(&counters.snapshot());
+        eprintln!("remora: metrics: {line} data points");
+    }
     let summary = accounts(ledger?, own);
     eprintln!("remora: {}", output::ledger_line(&summary, &Screen::file()));
     eprintln!("remora: {sampled}");
     eprintln!("remora: {}", export_line(&exported));
     followed?;
-    if let Some(finished) = profiled? {
-        eprintln!("remora: {}", profiles_line(&finished));
+    match (profiled?, left_profiles) {
+        (Some(finished), _) => eprintln!("remora: {}", profiles_line(&finished)),
+        (None, Some(counters)) => {
+            let line = export_line(&counters.snapshot());
+            eprintln!("remora: profiles of processes: {line}");
+        }
+        (None, None) => {}
     }
     Ok(Exit::Done.code())
 }
@@ -224,7 +236,7 @@ impl Agent<'_> {
         let fill = self.pressure.fill();
         MemoryMetrics {
             limits: vec![
-                ("queue", bytes(self.memory.queue)),
+                ("queue", bytes(self.queue.depth().capacity)),
                 ("pipeline", bytes(self.memory.pipeline)),
             ],
             fill: vec![("queue", fill.queue), ("pipeline", fill.pipeline)],
@@ -291,11 +303,32 @@ fn unix_ns() -> u64 {
     now.map_or(0, |now| u64::try_from(now.as_nanos()).unwrap_or(u64::MAX))
 }
 
+/// Whether an earlier run left something of a signal.
+pub(super) fn left(config: &Config, signal: Signal) -> bool {
+    config.spool.as_ref().is_some_and(|it| it.holds(signal))
+}
+
+/// Where a signal goes whose first gateway is this one.
+pub(super) fn endpoints(
+    config: &Config,
+    settings: &OtlpSettings,
+    signal: Signal,
+) -> Result<Endpoints, Failure> {
+    Ok(Endpoints {
+        preferred: Destination::Gateway(settings.clone()),
+        failover: failover(config, settings, signal)?,
+    })
+}
+
 /// The gateways behind the first one.
-pub(super) fn failover(config: &Config, otel: &OtelSettings) -> Result<Vec<OtlpSettings>, Failure> {
+pub(super) fn failover(
+    config: &Config,
+    settings: &OtlpSettings,
+    signal: Signal,
+) -> Result<Vec<OtlpSettings>, Failure> {
     let (mut all, mut mistakes) = (Vec::new(), Vec::new());
     for url in &config.export_failover {
-        match otel.traces.at(url, Signal::Traces) {
+        match settings.at(url, signal) {
             Ok(settings) => all.push(settings),
             Err(problem) => mistakes.push(Mistake::new("export_failover", problem)),
         }

@@ -1,16 +1,19 @@
 //! `remora spool`.
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::run::{export_line, failover, unusable};
+use super::run::{endpoints, export_line, failover, left, unusable};
 use super::written;
 use crate::cli::spool::{Action, SpoolCommand};
 use crate::exit::{Exit, Failure};
+use crate::export::batch::Signal;
 use crate::export::exporter::{ExportSettings, Exporter};
+use crate::export::lane::Lane;
 use crate::output::Format;
 use crate::queue::spool::disk::OsDisk;
 use crate::queue::spool::{Limits, Losses, Next, Spool, Stats};
@@ -30,60 +33,97 @@ pub(super) fn run(command: &SpoolCommand) -> Result<u8, Failure> {
     }
 }
 
-/// The spool as it is, without a lock: an agent may be writing to it.
-fn look(command: &SpoolCommand) -> Result<Spool, Failure> {
-    let bytes = command.config.spool.as_ref().map_or(0, |spool| spool.bytes);
-    OsDisk::look(&command.dir)
+/// The spool of a signal as it is, without a lock: an agent may be writing to it.
+fn look(command: &SpoolCommand, signal: Signal) -> Result<Spool, Failure> {
+    let (dir, bytes) = (dir_of(command, signal), bytes_max(command));
+    OsDisk::look(&dir)
         .and_then(|disk| Spool::look(Box::new(disk), Limits::new(bytes, false), 0))
-        .map_err(|error| Failure::failed(format!("{}: {error}", command.dir.display())))
+        .map_err(|error| Failure::failed(format!("{}: {error}", dir.display())))
 }
 
-fn stats(command: &SpoolCommand, stats: &Stats, losses: Losses) -> Value {
-    json!({
+/// The spools there are: always that of spans, others if an agent has made them.
+fn spools(command: &SpoolCommand) -> Result<Vec<(Signal, Spool)>, Failure> {
+    let there = |signal: &Signal| *signal == Signal::Traces || dir_of(command, *signal).is_dir();
+    let all = Signal::ALL.into_iter().filter(there);
+    all.map(|signal| Ok((signal, look(command, signal)?)))
+        .collect()
+}
+
+fn dir_of(command: &SpoolCommand, signal: Signal) -> PathBuf {
+    (command.config.spool.as_ref()).map_or_else(PathBuf::new, |spool| spool.dir_of(signal))
+}
+
+/// Of all signals together: how it is dealt out among them is the agent's to know.
+fn bytes_max(command: &SpoolCommand) -> u64 {
+    command.config.spool.as_ref().map_or(0, |spool| spool.bytes)
+}
+
+/// What is in a spool, by its words and as a key.
+const fn unit(signal: Signal) -> (&'static str, &'static str) {
+    match signal {
+        Signal::Traces => ("spans", "spans"),
+        Signal::Metrics => ("data points", "data_points"),
+        Signal::Profiles => ("profiles", "profiles"),
+    }
+}
+
+fn stats(command: &SpoolCommand, signal: Signal, stats: &Stats, losses: Losses) -> Value {
+    let mut line = json!({
         "kind": "spool",
-        "dir": command.dir.display().to_string(),
-        "spans": stats.items,
+        "signal": signal.name(),
+        "dir": dir_of(command, signal).display().to_string(),
         "batches": stats.records,
         "bytes": stats.bytes,
-        "bytes_max": command.config.spool.as_ref().map(|spool| spool.bytes),
+        "bytes_max": bytes_max(command),
         "segments": stats.segments,
         "foreign_files": stats.foreign,
         "damaged": stats.damaged,
         "lost_corrupt": losses.corrupt,
         "lost_missing": losses.missing,
-    })
+    });
+    line[unit(signal).1] = stats.items.into();
+    line
 }
 
 fn status(command: &SpoolCommand) -> Result<u8, Failure> {
-    let mut spool = look(command)?;
-    let (found, losses) = (spool.stats(), spool.take_losses());
-    let text = match command.format {
-        Format::Json => format!("{}\n", stats(command, &found, losses)),
-        Format::Table => {
-            let max = command.config.spool.as_ref().map_or(0, |spool| spool.bytes);
-            format!(
-                "{}: {} spans in {} batches, {} of {} in {} segments\n",
-                command.dir.display(),
-                found.items,
-                found.records,
-                ShortSize(found.bytes),
-                ShortSize(max),
-                found.segments,
-            ) + &remarks(&found, losses)
-        }
-    };
+    let mut text = String::new();
+    for (signal, mut spool) in spools(command)? {
+        let (found, losses) = (spool.stats(), spool.take_losses());
+        text += &match command.format {
+            Format::Json => format!("{}\n", stats(command, signal, &found, losses)),
+            Format::Table => {
+                format!(
+                    "{}: {} {} in {} batches, {} of {} in {} segments\n",
+                    dir_of(command, signal).display(),
+                    found.items,
+                    unit(signal).0,
+                    found.records,
+                    ShortSize(found.bytes),
+                    ShortSize(bytes_max(command)),
+                    found.segments,
+                ) + &remarks(signal, &found, losses)
+            }
+        };
+    }
     print(&text)
 }
 
-fn remarks(found: &Stats, losses: Losses) -> String {
+fn remarks(signal: Signal, found: &Stats, losses: Losses) -> String {
     let mut text = String::new();
+    let unit = unit(signal).0;
     for (count, what) in [
-        (found.damaged, "damaged places; what is around them is read"),
-        (losses.corrupt, "spans lost to damage"),
-        (losses.missing, "spans lost with files that are gone"),
+        (
+            found.damaged,
+            "damaged places; what is around them is read".to_owned(),
+        ),
+        (losses.corrupt, format!("{unit} lost to damage")),
+        (
+            losses.missing,
+            format!("{unit} lost with files that are gone"),
+        ),
         (
             found.foreign,
-            "files that are not the spool's; they are left alone",
+            "files that are not the spool's; they are left alone".to_owned(),
         ),
     ] {
         if count > 0 {
@@ -94,88 +134,105 @@ fn remarks(found: &Stats, losses: Losses) -> String {
 }
 
 fn inspect(command: &SpoolCommand) -> Result<u8, Failure> {
-    let mut spool = look(command)?;
     let mut out = io::stdout().lock();
-    while let Next::Record(record) = spool.read_next(usize::MAX) {
-        let (signal, spans) = (record.batch.signal.name(), record.batch.items);
-        let bytes = record.batch.body.len();
-        let line = match command.format {
-            Format::Json => json!({
-                "kind": "batch", "number": record.seq, "signal": signal, "spans": spans,
-                "bytes": bytes,
-            })
-            .to_string(),
-            Format::Table => format!("{:>10}  {signal:<8}  {spans:>7}  {bytes:>9}", record.seq),
-        };
-        spool.settle(record.seq);
-        if written(writeln!(out, "{line}"))?.is_none() {
-            break;
+    for (signal, mut spool) in spools(command)? {
+        while let Next::Record(record) = spool.read_next(usize::MAX) {
+            let (items, bytes) = (record.batch.items, record.batch.body.len());
+            let (name, seq) = (signal.name(), record.seq);
+            let line = match command.format {
+                Format::Json => {
+                    let mut line = json!({
+                        "kind": "batch", "number": seq, "signal": name, "bytes": bytes,
+                    });
+                    line[unit(signal).1] = items.into();
+                    line.to_string()
+                }
+                Format::Table => format!("{seq:>10}  {name:<8}  {items:>7}  {bytes:>9}"),
+            };
+            spool.settle(seq);
+            if written(writeln!(out, "{line}"))?.is_none() {
+                return Ok(Exit::Done.code());
+            }
         }
     }
     Ok(Exit::Done.code())
 }
 
 fn verify(command: &SpoolCommand) -> Result<u8, Failure> {
-    let mut spool = look(command)?;
-    let (mut batches, mut spans) = (0u64, 0u64);
-    while let Next::Record(record) = spool.read_next(usize::MAX) {
-        batches += 1;
-        spans += record.batch.items;
-        spool.settle(record.seq);
+    let (mut text, mut all_whole) = (String::new(), true);
+    for (signal, mut spool) in spools(command)? {
+        let (mut batches, mut items) = (0u64, 0u64);
+        while let Next::Record(record) = spool.read_next(usize::MAX) {
+            batches += 1;
+            items += record.batch.items;
+            spool.settle(record.seq);
+        }
+        let (found, losses) = (spool.stats(), spool.take_losses());
+        let whole = losses == Losses::default() && found.damaged == 0 && found.io_errors == 0;
+        all_whole &= whole;
+        text += &match command.format {
+            Format::Json => {
+                let mut line = stats(command, signal, &found, losses);
+                line[unit(signal).1] = items.into();
+                line["batches"] = batches.into();
+                format!("{line}\n")
+            }
+            Format::Table => {
+                let verdict = if whole {
+                    "all can be read"
+                } else {
+                    "not all can be read"
+                };
+                let unit = unit(signal).0;
+                format!("{items} {unit} in {batches} batches: {verdict}\n")
+                    + &remarks(signal, &found, losses)
+            }
+        };
     }
-    let (found, losses) = (spool.stats(), spool.take_losses());
-    let whole = losses == Losses::default() && found.damaged == 0 && found.io_errors == 0;
-    let text = match command.format {
-        Format::Json => {
-            let mut line = stats(command, &found, losses);
-            line["spans"] = spans.into();
-            line["batches"] = batches.into();
-            format!("{line}\n")
-        }
-        Format::Table => {
-            let verdict = if whole {
-                "all can be read"
-            } else {
-                "not all can be read"
-            };
-            format!("{spans} spans in {batches} batches: {verdict}\n") + &remarks(&found, losses)
-        }
-    };
     print(&text)?;
-    Ok(if whole { Exit::Done } else { Exit::Failed }.code())
+    Ok(if all_whole { Exit::Done } else { Exit::Failed }.code())
 }
 
 fn drain(command: &SpoolCommand) -> Result<u8, Failure> {
     signal::catch().map_err(Failure::failed)?;
-    let mut settings = ExportSettings::from_otel(&command.otel)
+    let (config, otel) = (&command.config, &command.otel);
+    let mut settings = ExportSettings::from_otel(otel)
         .ok_or_else(|| Failure::new(Exit::Config, "exporting is switched off"))?;
-    settings.spool.clone_from(&command.config.spool);
-    settings.failover = failover(&command.config, &command.otel)?;
+    settings.spool.clone_from(&config.spool);
+    settings.in_flight = config.export_in_flight as usize;
+    settings.failover = failover(config, &otel.traces, Signal::Traces)?;
+    if left(config, Signal::Metrics) {
+        settings.metrics = Some(endpoints(config, &otel.metrics, Signal::Metrics)?);
+    }
+    if left(config, Signal::Profiles) {
+        settings.profiles = Some(endpoints(config, &otel.profiles, Signal::Profiles)?);
+    }
     let destination = settings.destination.to_string();
     let (exporter, sink) = Exporter::start(settings).map_err(unusable)?;
     drop(sink);
-    let problem = exporter
-        .queue()
-        .depth()
-        .spool
-        .and_then(|spool| spool.problem);
-    if let Some(problem) = problem {
+    let lanes = exporter.lanes().to_vec();
+    let mut spools = lanes.iter().filter_map(|lane| lane.queue.depth().spool);
+    if let Some(problem) = spools.find_map(|spool| spool.problem) {
         return Err(Failure::failed(problem).with_fix("stop the agent that uses it"));
     }
     eprintln!("remora: draining to {destination}");
-    let counters = exporter.counters();
-    while counters.snapshot().queued > 0 && signal::received().is_none() {
+    let waits = |lane: &Lane| lane.counters.snapshot().queued > 0;
+    while lanes.iter().any(waits) && signal::received().is_none() {
         thread::sleep(LOOK);
     }
-    let end = exporter.shutdown(Duration::from_secs(1));
-    eprintln!("remora: {}", export_line(&end));
-    // What a gateway refuses is gone from the spool, too, and must not look like success.
-    Ok(if end.delivered == end.accepted {
-        Exit::Done
-    } else {
-        Exit::Failed
+    exporter.shutdown(Duration::from_secs(1));
+    let mut all = true;
+    for lane in lanes {
+        let end = lane.counters.snapshot();
+        // What a gateway refuses is gone from the spool, too, and must not look like success.
+        all &= end.delivered == end.accepted;
+        let of = match lane.signal {
+            Signal::Traces => String::new(),
+            other => format!("{}: ", unit(other).0),
+        };
+        eprintln!("remora: {of}{}", export_line(&end));
     }
-    .code())
+    Ok(if all { Exit::Done } else { Exit::Failed }.code())
 }
 
 fn print(text: &str) -> Result<u8, Failure> {

@@ -1,12 +1,12 @@
 //! What `remora run` tells whoever asks at `--listen`.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::export::counters::ExportCounters;
+use crate::export::lane::Lane;
 use crate::ledger::Summary;
-use crate::queue::Queue;
+use crate::telemetry::export::LaneMetrics;
 use crate::telemetry::memory::MemoryMetrics;
 use crate::telemetry::metrics::{CaptureCounts, SelfMetrics};
 use crate::telemetry::sampling::SamplingMetrics;
@@ -19,8 +19,7 @@ use crate::telemetry::usage::Usage;
 pub(super) struct RunStatus {
     capturing: AtomicBool,
     capture: Mutex<Option<CaptureCounts>>,
-    counters: Arc<ExportCounters>,
-    queue: Arc<dyn Queue>,
+    lanes: Vec<Lane>,
     sampling: Mutex<Option<SamplingMetrics>>,
     memory: Mutex<Option<MemoryMetrics>>,
     /// RED metrics are asked for, and where they are handed over.
@@ -35,16 +34,11 @@ const SCRAPE: Duration = Duration::from_secs(1);
 
 impl RunStatus {
     /// Of a run that does not capture yet.
-    pub(super) fn new(
-        counters: Arc<ExportCounters>,
-        queue: Arc<dyn Queue>,
-        serves_red: bool,
-    ) -> Self {
+    pub(super) fn new(lanes: Vec<Lane>, serves_red: bool) -> Self {
         Self {
             capturing: AtomicBool::new(false),
             capture: Mutex::new(None),
-            counters,
-            queue,
+            lanes,
             sampling: Mutex::new(None),
             memory: Mutex::new(None),
             red_wanted: AtomicBool::new(false),
@@ -134,7 +128,7 @@ impl Status for RunStatus {
         SelfMetrics {
             memory: memory.clone(),
             capture: capture.clone(),
-            export: Some((self.counters.snapshot(), self.queue.depth())),
+            export: self.lanes.iter().map(LaneMetrics::of).collect(),
             sampling,
             usage: Usage::read(),
         }
@@ -144,11 +138,14 @@ impl Status for RunStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::export::batch::Signal;
+    use crate::export::counters::ExportCounters;
     use crate::ledger::Lost;
     use crate::queue::memory::{Bounds, MemoryQueue};
     use crate::telemetry::server::TelemetryServer;
     use std::io::{Read, Write};
     use std::net::{SocketAddr, TcpStream};
+    use std::sync::Arc;
 
     fn get(address: SocketAddr, path: &str) -> String {
         let mut stream = TcpStream::connect(address).unwrap();
@@ -165,11 +162,13 @@ mod tests {
             items: 10,
             bytes: 1000,
         });
-        let status = Arc::new(RunStatus::new(
-            Arc::clone(&counters),
-            Arc::new(queue),
-            false,
-        ));
+        let lane = Lane {
+            signal: Signal::Traces,
+            queue: Arc::new(queue),
+            counters: Arc::clone(&counters),
+            endpoints: Arc::new([]),
+        };
+        let status = Arc::new(RunStatus::new(vec![lane], false));
         let address = "127.0.0.1:0".parse().unwrap();
         let server = TelemetryServer::start(address, status.clone()).unwrap();
         let address = server.address();

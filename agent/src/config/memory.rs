@@ -12,12 +12,9 @@ pub const MEMORY_LIMIT: (u64, u64, u64) = (64 << 20, 128 << 20, 1 << 40);
 /// their spans are exported.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct MemoryShares {
-    /// Encoded batches of spans and profiles, those being sent included.
+    /// Encoded batches of all signals, those being sent included.
     pub queue: usize,
-    /// Encoded batches of metrics.
-    pub metrics: usize,
-    /// Batches being put together. One is closed at 3.75 MiB, so that with a limit below
-    /// 128 MiB spans of unusual length may take more than this share, by less than 2 MiB.
+    /// The batch being put together.
     pub open: usize,
     /// Requests under way: their heads and header fields, tables, and places.
     pub pipeline: usize,
@@ -29,8 +26,7 @@ impl MemoryShares {
     pub fn of(limit: u64) -> Self {
         let of_32 = |parts: u64| usize::try_from(limit / 32 * parts).unwrap_or(usize::MAX);
         Self {
-            queue: of_32(6),
-            metrics: of_32(1),
+            queue: of_32(7),
             open: of_32(1),
             pipeline: of_32(24),
         }
@@ -53,7 +49,7 @@ mod tests {
         let (min, default, max) = MEMORY_LIMIT;
         for limit in [min, default, max] {
             let shares = MemoryShares::of(limit);
-            let sum = shares.queue + shares.metrics + shares.open + shares.pipeline;
+            let sum = shares.queue + shares.open + shares.pipeline;
             assert_eq!(u64::try_from(sum).unwrap(), limit);
             assert!(shares.queue >= 2 * MAX_REQUEST_BYTES, "{shares:?}");
         }

@@ -27,6 +27,8 @@ pub const DEFAULT_BATCH_SPANS: usize = 4096;
 pub const DEFAULT_QUEUE_SPANS: u64 = 65_536;
 /// Age of a batch if `OTEL_BSP_SCHEDULE_DELAY` is not set (specification: 5 s).
 pub const DEFAULT_DELAY: Duration = Duration::from_secs(1);
+/// Fewest, default and most requests of a signal under way at once.
+pub const IN_FLIGHT: (u32, u32, u32) = (1, 16, 64);
 /// How long a batch is retried if `OTEL_BSP_EXPORT_TIMEOUT` is not set (specification: 30 s,
 /// which would throw spans away during every restart of a gateway).
 pub const DEFAULT_EXPORT_TIMEOUT: Duration = Duration::from_secs(300);
@@ -108,6 +110,27 @@ pub struct OtlpSettings {
     pub certificate: Option<PathBuf>,
     /// PEM files with the certificate chain and the key to present.
     pub client: Option<Box<ClientIdentity>>,
+    /// How a connection of gRPC is found to be dead. It has no variable.
+    pub keep_alive: KeepAlive,
+}
+
+/// When a connection with requests under way, over which nothing comes, is asked for a sign of
+/// life. One of HTTP/1.1 ends with the time for its request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct KeepAlive {
+    /// After this.
+    pub interval: Duration,
+    /// For so long it may not answer.
+    pub timeout: Duration,
+}
+
+impl Default for KeepAlive {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(20),
+            timeout: Duration::from_secs(20),
+        }
+    }
 }
 
 /// Header names and values; `Debug` shows the names only.
@@ -318,6 +341,7 @@ fn otlp(reader: &mut Reader<'_>, signal: Signal) -> OtlpSettings {
         compression,
         certificate,
         client,
+        keep_alive: KeepAlive::default(),
     }
 }
 

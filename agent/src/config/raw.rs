@@ -8,11 +8,12 @@ use serde_norway::Value;
 use super::{Mistake, did_you_mean};
 
 /// Keys of the file. The variable of a key is `REMORA_` and the key in capitals.
-pub const KEYS: [&str; 32] = [
+pub const KEYS: [&str; 33] = [
     "capture_head_bytes",
     "exclude",
     "export_failover",
     "export_file",
+    "export_in_flight",
     "include",
     "listen",
     "log",

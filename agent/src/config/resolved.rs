@@ -9,7 +9,7 @@ use remora_common::config::HEAD_BYTES;
 use remora_common::http2::BLOCK_BYTES;
 
 use super::memory::{MEMORY_LIMIT, MemoryShares};
-use super::otel::OtelSettings;
+use super::otel::{IN_FLIGHT, OtelSettings};
 use super::profiling::{self, Profiling};
 use super::raw::{Given, Raw};
 use super::rule::{Rule, Rules};
@@ -63,6 +63,8 @@ pub struct Config {
     /// `export_failover`: URLs of gateways to send to while the first cannot be reached,
     /// in order of preference.
     pub export_failover: Vec<String>,
+    /// `export_in_flight`: most requests of a signal under way at once.
+    pub export_in_flight: u32,
     /// `otlp_headers_file`: a file of headers for gateways, read again when it changes.
     pub otlp_headers_file: Option<PathBuf>,
     /// `otlp_bearer_token_file`: a file with a bearer token for gateways, likewise.
@@ -167,6 +169,7 @@ impl Config {
         );
         let ring_bytes = number("ring_bytes", RING_BYTES);
         let max_connections = number("max_connections", MAX_CONNECTIONS);
+        let export_in_flight = number("export_in_flight", IN_FLIGHT);
         if let Some(given) = raw
             .get("ring_bytes")
             .filter(|_| !ring_bytes.is_power_of_two())
@@ -197,6 +200,7 @@ impl Config {
                 .get("export_failover")
                 .map(|given| items(given).into_iter().map(str::to_owned).collect())
                 .unwrap_or_default(),
+            export_in_flight,
             otlp_headers_file: path(raw.get("otlp_headers_file"), mistakes),
             otlp_bearer_token_file: path(raw.get("otlp_bearer_token_file"), mistakes),
             spool: spool(raw, mistakes),

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::export::batch::Signal;
+
 /// Smallest, default and largest cap, bytes.
 pub const SPOOL_BYTES: (u64, u64, u64) = (8 << 20, 1 << 30, 1 << 40);
 /// Shortest, default and longest time until what the gateway has not taken is durable.
@@ -42,5 +44,24 @@ impl SpoolSettings {
             compress: true,
             drain_bytes: SPOOL_DRAIN_BYTES.1,
         }
+    }
+
+    /// The directory of a signal: spans have the spool's own, others one of their name in it.
+    #[must_use]
+    pub fn dir_of(&self, signal: Signal) -> PathBuf {
+        match signal {
+            Signal::Traces => self.dir.clone(),
+            other => self.dir.join(other.name()),
+        }
+    }
+
+    /// Whether there is something of a signal in it: whoever left it may not export that any
+    /// more.
+    #[must_use]
+    pub fn holds(&self, signal: Signal) -> bool {
+        let files = std::fs::read_dir(self.dir_of(signal)).into_iter().flatten();
+        files
+            .flatten()
+            .any(|file| file.path().extension().is_some_and(|it| it == "spool"))
     }
 }

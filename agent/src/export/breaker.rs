@@ -1,12 +1,18 @@
 //! Leaving a gateway alone that does not answer.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use super::retry::{Backoff, RetryPolicy};
 
-/// Failures in a row, of all requests together, that open the circuit: more than one
-/// round of requests in flight.
+/// Failures in a row, of all requests together, that open the circuit: more than the round of
+/// requests that is under way when nothing is known.
 const FAILURES: u32 = 5;
+
+/// Where little is sent, so many failures take long: after this without an answer, the next
+/// failure opens it, so that another gateway can take over.
+const SILENCE: Duration = Duration::from_secs(5);
 
 /// Whether requests go to a gateway.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -38,6 +44,8 @@ pub struct Breaker {
     policy: RetryPolicy,
     circuit: Circuit,
     failures: u32,
+    /// When the first of them was.
+    since: Option<Instant>,
     backoff: Backoff,
     /// No request before: the circuit is open, or the gateway asked for it.
     not_before: Option<Instant>,
@@ -62,6 +70,7 @@ impl Breaker {
             policy,
             circuit: Circuit::Closed,
             failures: 0,
+            since: None,
             backoff: Backoff::new(&policy),
             not_before: None,
         }
@@ -104,7 +113,9 @@ impl Breaker {
     pub fn failed(&mut self, now: Instant, asked: Option<Instant>, random: u64) {
         self.failures = self.failures.saturating_add(1);
         self.not_before = self.not_before.max(asked);
-        if self.circuit == Circuit::HalfOpen || self.failures >= FAILURES {
+        let since = *self.since.get_or_insert(now);
+        let silent = now.saturating_duration_since(since) >= SILENCE;
+        if self.circuit == Circuit::HalfOpen || self.failures >= FAILURES || silent {
             self.circuit = Circuit::Open;
             let until = now + self.backoff.delay(None, random);
             self.not_before = self.not_before.max(Some(until));
@@ -122,7 +133,6 @@ impl Breaker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn opens_after_failures_probes_with_one_and_closes() {
@@ -153,6 +163,20 @@ mod tests {
         assert!(breaker.succeeded() && !breaker.succeeded());
         assert_eq!(breaker.circuit(), Circuit::Closed);
         assert_eq!(breaker.enter(now), Entry::Go);
+    }
+
+    #[test]
+    fn two_failures_far_apart_open_it_as_well() {
+        let mut breaker = Breaker::new(RetryPolicy::default());
+        let now = Instant::now();
+        breaker.failed(now, None, 0);
+        breaker.failed(now + Duration::from_secs(4), None, 0);
+        assert_eq!(breaker.circuit(), Circuit::Closed);
+        breaker.succeeded();
+        breaker.failed(now + Duration::from_secs(5), None, 0);
+        assert_eq!(breaker.circuit(), Circuit::Closed);
+        breaker.failed(now + Duration::from_secs(10), None, 0);
+        assert_eq!(breaker.circuit(), Circuit::Open);
     }
 
     #[test]

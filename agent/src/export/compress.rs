@@ -6,6 +6,8 @@ use bytes::Bytes;
 use flate2::Compression as Level;
 use flate2::write::GzEncoder;
 
+use super::body::Parts;
+
 /// Spans compress to a seventh; a little more room than that is not grown.
 const EXPECTED_RATIO: usize = 6;
 
@@ -35,10 +37,10 @@ impl Compression {
     ///
     /// # Errors
     /// If there is not enough memory.
-    pub fn apply(self, body: &[u8]) -> io::Result<Bytes> {
+    pub fn apply(self, body: &Parts) -> io::Result<Bytes> {
         match self {
             Self::Gzip => gzip(body),
-            Self::Zstd => zstd::bulk::compress(body, ZSTD_LEVEL).map(Bytes::from),
+            Self::Zstd => zstd::bulk::compress(&body.join(), ZSTD_LEVEL).map(Bytes::from),
         }
     }
 }
@@ -48,9 +50,11 @@ impl Compression {
 ///
 /// # Errors
 /// None of its own: those of writing to memory.
-pub fn gzip(body: &[u8]) -> io::Result<Bytes> {
+pub fn gzip(body: &Parts) -> io::Result<Bytes> {
     let packed = Vec::with_capacity(body.len() / EXPECTED_RATIO);
     let mut encoder = GzEncoder::new(packed, Level::fast());
-    encoder.write_all(body)?;
+    for piece in body.iter() {
+        encoder.write_all(piece)?;
+    }
     Ok(encoder.finish()?.into())
 }

@@ -64,11 +64,24 @@ pub struct ExportCounters {
     retries: AtomicU64,
     bytes: AtomicU64,
     circuits: [AtomicU8; MAX_TARGETS],
+    /// The fields of [`Pacing`].
+    pacing: [AtomicU64; 3],
     failovers: AtomicU64,
 }
 
 /// Endpoints at most: the preferred one and those behind it.
 pub const MAX_TARGETS: usize = 8;
+
+/// How much is sent at once.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Pacing {
+    /// Requests under way or about to be repeated.
+    pub in_flight: u64,
+    /// How many there may be.
+    pub limit: u64,
+    /// Bytes up to which waiting batches are put into one request.
+    pub bytes: u64,
+}
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Flow {
@@ -80,7 +93,8 @@ struct Flow {
     dropped: [u64; DropReason::COUNT],
 }
 
-/// The counters at one moment. All but the last three count spans.
+/// The counters at one moment. All up to [`Self::in_flight`] count
+/// spans (or data points, or profiles).
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Snapshot {
     /// Handed to the exporter, and recovered.
@@ -103,8 +117,10 @@ pub struct Snapshot {
     pub bytes: u64,
     /// Requests that went to another endpoint than the preferred one.
     pub failovers: u64,
-    /// The circuit to the preferred endpoint.
-    pub circuit: Circuit,
+    /// The circuits to the endpoints, in order of preference.
+    pub circuits: [Circuit; MAX_TARGETS],
+    /// How much is sent at once.
+    pub pace: Pacing,
 }
 
 impl Snapshot {
@@ -134,7 +150,13 @@ impl ExportCounters {
     /// A span was handed over.
     #[inline]
     pub fn accept(&self) {
-        self.accepted.fetch_add(1, Ordering::Relaxed);
+        self.accept_many(1);
+    }
+
+    /// Items were handed over.
+    #[inline]
+    pub fn accept_many(&self, items: u64) {
+        self.accepted.fetch_add(items, Ordering::Relaxed);
     }
 
     /// Accepted spans left the open batch for the queue.
@@ -219,6 +241,14 @@ impl ExportCounters {
         }
     }
 
+    /// How much is sent at once changed, or did not.
+    pub fn pacing(&self, pacing: Pacing) {
+        let values = [pacing.in_flight, pacing.limit, pacing.bytes];
+        for (slot, value) in self.pacing.iter().zip(values) {
+            slot.store(value, Ordering::Relaxed);
+        }
+    }
+
     /// All counters, consistent with each other as far as spans go.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
@@ -238,10 +268,17 @@ impl ExportCounters {
             retries: self.retries.load(Ordering::Relaxed),
             bytes: self.bytes.load(Ordering::Relaxed),
             failovers: self.failovers.load(Ordering::Relaxed),
-            circuit: match self.circuits[0].load(Ordering::Relaxed) {
-                1 => Circuit::HalfOpen,
-                2 => Circuit::Open,
-                _ => Circuit::Closed,
+            circuits: self.circuits.each_ref().map(|circuit| {
+                match circuit.load(Ordering::Relaxed) {
+                    1 => Circuit::HalfOpen,
+                    2 => Circuit::Open,
+                    _ => Circuit::Closed,
+                }
+            }),
+            pace: Pacing {
+                in_flight: self.pacing[0].load(Ordering::Relaxed),
+                limit: self.pacing[1].load(Ordering::Relaxed),
+                bytes: self.pacing[2].load(Ordering::Relaxed),
             },
         }
     }

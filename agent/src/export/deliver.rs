@@ -1,28 +1,24 @@
-//! Bringing batches to the gateway: waiting, repeating, splitting, giving up.
+//! Bringing batches to the gateway: joining, waiting, repeating, splitting, giving up.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
-use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tracing::{info, warn};
 
-use super::batch::{Batch, Signal};
-use super::breaker::{Breaker, Circuit, Entry};
-use super::counters::{DropReason, ExportCounters};
-use super::file::FileExporter;
-use super::grpc::GrpcExporter;
-use super::http::HttpExporter;
+use super::batch::Signal;
+use super::counters::DropReason;
+use super::loan::{Group, Loan};
+use super::pace::{Load, Pace};
 use super::retry::{Backoff, Outcome, RetryPolicy, random};
-use super::split::split;
-use crate::queue::{self, Queue, Taken};
+use super::target::{Pass, Way};
+use crate::queue::{Queue, Room, Taken};
 
 /// Longest pause between attempts once the agent is about to end.
 const DRAIN_PAUSE: Duration = Duration::from_millis(250);
-
-/// How often it is looked whether the one request that tries a gateway has an answer.
-const PROBE_PAUSE: Duration = Duration::from_millis(20);
 
 /// A gateway that asks for a longer pause is called again after this.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
@@ -30,45 +26,8 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 /// The log says the same thing at most this often.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The way out.
-#[derive(Debug)]
-pub enum Transport {
-    /// OTLP/gRPC.
-    Grpc(Box<GrpcExporter>),
-    /// OTLP/HTTP.
-    Http(Box<HttpExporter>),
-    /// OTLP JSON lines.
-    File(FileExporter),
-}
-
-impl Transport {
-    pub(super) async fn send(&self, signal: Signal, body: Bytes) -> Outcome {
-        match self {
-            Self::Grpc(exporter) => exporter.send(signal, body).await,
-            Self::Http(exporter) => exporter.send(body).await,
-            Self::File(exporter) => exporter.send(signal, &body),
-        }
-    }
-
-    /// Sends a request without spans, to see who answers.
-    pub(super) async fn probe(&self) -> Outcome {
-        match self {
-            Self::Http(exporter) => exporter.probe().await,
-            other => other.send(Signal::Traces, Bytes::new()).await,
-        }
-    }
-}
-
-/// Where batches of a signal go, and what became of them.
-#[derive(Debug)]
-pub struct Way {
-    /// How: the first one that can be reached.
-    pub targets: Vec<Target>,
-    /// Time for one request.
-    pub timeout: Option<Duration>,
-    /// What became of the items.
-    pub counters: Arc<ExportCounters>,
-}
+/// Time to end what is under way.
+const GRACE: Duration = Duration::from_millis(200);
 
 /// How long there is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -79,185 +38,297 @@ pub enum Phase {
     Draining(Instant),
 }
 
-/// What all workers share.
+/// What all requests of a signal share.
 #[derive(Debug)]
 pub struct Delivery {
     /// Where batches come from.
     pub queue: Arc<dyn Queue>,
     /// Where they go.
     pub way: Way,
-    /// Signals that have a way of their own.
-    pub others: Vec<(Signal, Way)>,
     /// When to try again.
     pub policy: RetryPolicy,
     /// Whether the agent is about to end.
     pub phase: watch::Receiver<Phase>,
-    /// What was said and when.
-    pub state: Mutex<State>,
+    pace: Mutex<Pace>,
+    /// Requests under way.
+    active: AtomicUsize,
+    /// Notified when there are fewer.
+    freed: Notify,
+    last_log: Mutex<Option<Instant>>,
 }
 
-/// One of several ways out.
-#[derive(Debug)]
-pub struct Target {
-    /// Signals that go into one file share it.
-    transport: Arc<Transport>,
-    breaker: Mutex<Breaker>,
-    index: usize,
-}
+/// One of the requests that may be under way.
+struct Slot(Arc<Delivery>);
 
-impl Target {
-    /// A way out at a place in the order of preference.
-    #[must_use]
-    pub fn new(transport: Arc<Transport>, policy: RetryPolicy, index: usize) -> Self {
-        Self {
-            transport,
-            breaker: Mutex::new(Breaker::new(policy)),
-            index,
-        }
-    }
-
-    /// How.
-    #[must_use]
-    pub const fn transport(&self) -> &Arc<Transport> {
-        &self.transport
-    }
-
-    fn breaker(&self) -> MutexGuard<'_, Breaker> {
-        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A request that may be sent. However it ends, also by being cancelled, the breaker
-/// learns of it.
-struct Pass<'a> {
-    target: &'a Target,
-    known: bool,
-}
-
-impl Drop for Pass<'_> {
+impl Drop for Slot {
     fn drop(&mut self) {
-        if !self.known {
-            self.target.breaker().unknown();
-        }
+        self.0.active.fetch_sub(1, Ordering::Relaxed);
+        self.0.publish();
+        self.0.freed.notify_waiters();
     }
 }
 
-/// What workers tell each other.
-#[derive(Debug, Default)]
-pub struct State {
-    last_log: Option<Instant>,
+enum End {
+    Delivered { rejected: u64 },
+    Cut([Group; 2]),
+    GivenUp(DropReason),
+    Ending,
 }
 
 impl Delivery {
-    /// Delivers batches until the queue is closed and empty.
+    /// From a queue to where `way` leads.
+    #[must_use]
+    pub fn new(
+        queue: Arc<dyn Queue>,
+        way: Way,
+        policy: RetryPolicy,
+        phase: watch::Receiver<Phase>,
+        pace: Pace,
+    ) -> Self {
+        let delivery = Self {
+            queue,
+            way,
+            policy,
+            phase,
+            pace: Mutex::new(pace),
+            active: AtomicUsize::new(0),
+            freed: Notify::new(),
+            last_log: Mutex::default(),
+        };
+        delivery.publish();
+        delivery
+    }
+
+    /// Delivers batches until the queue is closed and empty, or the time is over. All of it
+    /// happens on one thread.
     pub async fn work(self: Arc<Self>) {
-        while let Some(taken) = queue::next(&*self.queue).await {
-            self.deliver(taken).await;
+        let mut tasks = JoinSet::new();
+        let end = self.ended();
+        tokio::pin!(end);
+        loop {
+            let (freed, ready) = (self.freed.notified(), self.queue.ready().notified());
+            tokio::pin!(freed, ready);
+            // Before looking: what comes in between wakes it.
+            freed.as_mut().enable();
+            ready.as_mut().enable();
+            if tasks.len() < self.pace().most() && self.has_slot() {
+                if let Some(loans) = self.take() {
+                    tasks.spawn(Arc::clone(&self).deliver(loans, self.slot()));
+                    continue;
+                }
+                if tasks.is_empty() && self.queue.is_closed() {
+                    return;
+                }
+            }
+            tokio::select! {
+                () = &mut freed => {}
+                () = &mut ready => {}
+                Some(_) = tasks.join_next(), if !tasks.is_empty() => {}
+                () = &mut end => break,
+            }
+        }
+        // Aborting a request counts what it was about to send.
+        if timeout_at(Instant::now() + GRACE, tasks.shutdown())
+            .await
+            .is_err()
+        {
+            warn!("a request could not be ended in time");
         }
     }
 
-    async fn deliver(&self, taken: Taken) {
-        let mut pieces = vec![taken.batch.clone()];
-        let mut loan = Loan::new(self, taken);
+    /// Until the time for draining is over.
+    async fn ended(&self) {
+        let mut phase = self.phase.clone();
+        loop {
+            let now = *phase.borrow_and_update();
+            match now {
+                Phase::Draining(end) => return sleep_until(end).await,
+                Phase::Running => {
+                    if phase.changed().await.is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    fn has_slot(&self) -> bool {
+        self.active.load(Ordering::Relaxed) < self.pace().limit()
+    }
+
+    fn slot(self: &Arc<Self>) -> Slot {
+        self.active.fetch_add(1, Ordering::Relaxed);
+        self.publish();
+        Slot(Arc::clone(self))
+    }
+
+    async fn next_slot(self: &Arc<Self>) -> Slot {
+        loop {
+            let freed = self.freed.notified();
+            tokio::pin!(freed);
+            freed.as_mut().enable();
+            if self.has_slot() {
+                return self.slot();
+            }
+            freed.await;
+        }
+    }
+
+    /// Lends the next batch, and those behind it that fit into a request with it.
+    ///
+    /// The loans begin here, and not in the task that is begun for them: that may be cancelled
+    /// before it runs at all.
+    fn take(&self) -> Option<Vec<Loan>> {
+        let taken = self.take_batches()?;
+        let loan = |taken| Loan::new(&self.queue, &self.way, taken);
+        Some(taken.into_iter().map(loan).collect())
+    }
+
+    fn take_batches(&self) -> Option<Vec<Taken>> {
+        let mut taken = vec![self.queue.try_pop()?];
+        // The dictionaries of two profiles requests cannot be joined like this.
+        if self.way.signal == Signal::Profiles {
+            return Some(taken);
+        }
+        let room = self.pace().room();
+        let (mut items, mut bytes) = (0u64, 0usize);
+        while let Some(last) = taken.last() {
+            items += last.batch.items;
+            bytes += last.batch.body.len();
+            let left = Room {
+                items: room.items.saturating_sub(items),
+                bytes: room.bytes.saturating_sub(bytes),
+            };
+            let Some(next) = self.queue.try_pop_within(left) else {
+                break;
+            };
+            taken.push(next);
+        }
+        Some(taken)
+    }
+
+    async fn deliver(self: Arc<Self>, mut loans: Vec<Loan>, slot: Slot) {
+        let mut groups = vec![Group::of(&loans)];
+        let mut slot = Some(slot);
         let first = Instant::now();
-        while let Some(piece) = pieces.pop() {
-            match self.send(&piece, first).await {
-                End::Delivered { rejected } => loan.delivered(&piece, rejected),
+        while let Some(group) = groups.pop() {
+            if group.bytes() > self.pace().cap()
+                && let Some([one, two]) = group.cut()
+            {
+                groups.extend([two, one]);
+                continue;
+            }
+            let (mut rejected, reason) = match self.send(&group, first, &mut slot).await {
                 // What is open goes back to the queue, which may be able to keep it.
                 End::Ending => return,
-                End::GivenUp(reason) => loan.given_up(&piece, reason),
-                End::TooLarge => match split(&piece) {
-                    Some([first_half, second_half]) => pieces.extend([second_half, first_half]),
-                    None => loan.given_up(&piece, DropReason::Rejected),
-                },
+                End::Cut([one, two]) => {
+                    groups.extend([two, one]);
+                    continue;
+                }
+                End::Delivered { rejected } => (rejected, None),
+                End::GivenUp(reason) => (0, Some(reason)),
+            };
+            for piece in group.pieces() {
+                let Some(loan) = loans.get_mut(piece.loan) else {
+                    continue;
+                };
+                match reason {
+                    Some(reason) => loan.given_up(&piece.batch, reason),
+                    None => {
+                        // The gateway does not say which; the sum is what it says.
+                        let these = rejected.min(piece.batch.items);
+                        rejected -= these;
+                        loan.delivered(&piece.batch, these);
+                    }
+                }
             }
         }
     }
 
-    /// Sends a piece until something is final.
-    async fn send(&self, piece: &Batch, first: Instant) -> End {
+    /// Sends a group until something is final.
+    async fn send(self: &Arc<Self>, group: &Group, first: Instant, slot: &mut Option<Slot>) -> End {
         let mut backoff = Backoff::new(&self.policy);
         let mut repeated = false;
+        let (items, bytes, signal) = (group.items(), group.bytes(), self.way.signal.name());
         loop {
-            let way = self.way(piece.signal);
-            let Some(mut pass) = self.gate(way).await else {
+            if slot.is_none() {
+                *slot = Some(self.next_slot().await);
+            }
+            let Some(pass) = self.gate().await else {
                 return End::Ending;
             };
-            way.counters.request(repeated);
+            self.way.counters.request(repeated);
             repeated = true;
-            let outcome = self.attempt(way, pass.target, piece).await;
-            pass.known = true;
-            if !matches!(outcome, Outcome::Retry { .. }) {
-                self.answered(way, pass.target);
-            }
+            let began = Instant::now();
+            let (outcome, late) = self.attempt(&pass, group).await;
+            let load = self.load();
+            let now = Instant::now();
             let (after, cause) = match outcome {
                 Outcome::Delivered { rejected, message } => {
+                    self.answered(pass);
+                    self.paced(|pace| pace.delivered(bytes, began, now, load));
                     self.remark(rejected, &message);
                     return End::Delivered { rejected };
                 }
                 Outcome::TooLarge { cause } => {
-                    self.log(|| warn!(spans = piece.items, bytes = piece.body.len(), %cause, "request too large for the gateway, sending it in parts"));
-                    return End::TooLarge;
+                    self.answered(pass);
+                    self.paced(|pace| pace.too_large(bytes, now));
+                    self.log(|| warn!(signal, items, bytes, %cause, "request too large for the gateway, sending it in parts"));
+                    let halves = group.cut();
+                    return halves.map_or(End::GivenUp(DropReason::Rejected), End::Cut);
                 }
                 Outcome::Refused { cause } | Outcome::Unauthorized { cause } => {
-                    self.log(|| warn!(spans = piece.items, %cause, "the gateway refused spans"));
+                    self.answered(pass);
+                    self.log(|| warn!(signal, items, %cause, "the gateway refused a request"));
                     return End::GivenUp(DropReason::Rejected);
                 }
                 Outcome::Retry { after, cause } => (after.map(|it| it.min(MAX_RETRY_AFTER)), cause),
             };
-            let next = Instant::now() + backoff.delay(after, random());
-            self.failed(way, pass.target, &cause, after);
-            drop(pass);
-            let late = next.saturating_duration_since(first) > self.policy.max_elapsed;
-            if late && !self.queue.is_durable(piece.signal) {
-                self.log(|| warn!(spans = piece.items, %cause, "gave up on spans"));
+            let next = now + backoff.delay(after, random());
+            let gateway = pass.target.name();
+            self.log(|| warn!(signal, gateway, cause, "cannot deliver, will try again"));
+            pass.failed(after);
+            self.paced(|pace| pace.failed(began, now, late.then_some(bytes)));
+            // Others may go while this one waits.
+            *slot = None;
+            let over = next.saturating_duration_since(first) > self.policy.max_elapsed;
+            if over && !self.queue.is_durable() {
+                self.log(|| warn!(signal, items, %cause, "gave up on a request"));
                 return End::GivenUp(DropReason::RetryExhausted);
             }
             self.pause(next, after.is_some()).await;
+            if late
+                && bytes > self.pace().cap()
+                && let Some(halves) = group.cut()
+            {
+                return End::Cut(halves);
+            }
         }
     }
 
-    async fn attempt(&self, way: &Way, target: &Target, piece: &Batch) -> Outcome {
-        let send = target.transport.send(piece.signal, piece.body.clone());
-        match way.timeout {
-            None => send.await,
-            Some(limit) => timeout(limit, send)
-                .await
-                .unwrap_or_else(|_| Outcome::Retry {
-                    after: None,
-                    cause: format!("no answer within {limit:?}"),
-                }),
+    /// What came of one request, and whether there was no answer in time.
+    async fn attempt(&self, pass: &Pass<'_>, group: &Group) -> (Outcome, bool) {
+        let send = pass.target.transport().send(self.way.signal, group.body());
+        let Some(limit) = self.way.timeout else {
+            return (send.await, false);
+        };
+        match timeout(limit, send).await {
+            Ok(outcome) => (outcome, false),
+            Err(_) => {
+                let cause = format!("no answer within {limit:?}");
+                (Outcome::Retry { after: None, cause }, true)
+            }
         }
-    }
-
-    /// The way of a signal.
-    pub fn way(&self, signal: Signal) -> &Way {
-        let mut others = self.others.iter();
-        let other = others.find(|(other, _)| *other == signal);
-        other.map_or(&self.way, |(_, way)| way)
     }
 
     /// Waits until a gateway may be called: the most preferred one that can be. `None` if
     /// that is later than the end.
-    async fn gate<'a>(&'a self, way: &'a Way) -> Option<Pass<'a>> {
+    async fn gate(&self) -> Option<Pass<'_>> {
         loop {
-            let now = Instant::now();
-            let mut wait: Option<Instant> = None;
-            for target in &way.targets {
-                let until = match target.breaker().enter(now) {
-                    Entry::Go => {
-                        way.counters.target(target.index);
-                        return Some(Pass {
-                            target,
-                            known: false,
-                        });
-                    }
-                    Entry::Wait(until) => until,
-                    Entry::Probing => now + PROBE_PAUSE,
-                };
-                wait = Some(wait.map_or(until, |wait| wait.min(until)));
-            }
-            let until = wait?;
+            let until = match self.way.enter(Instant::now())? {
+                Ok(pass) => return Some(pass),
+                Err(until) => until,
+            };
             if let Phase::Draining(end) = *self.phase.borrow()
                 && end <= until
             {
@@ -286,116 +357,59 @@ impl Delivery {
         }
     }
 
-    fn answered(&self, way: &Way, target: &Target) {
-        let was_away = target.breaker().succeeded();
-        way.counters.circuit(target.index, Circuit::Closed);
-        if was_away {
-            info!(target = target.index, "the gateway takes spans again");
+    fn load(&self) -> Load {
+        Load {
+            waiting: self.queue.depth().batches > 0,
+            full: !self.has_slot(),
+        }
+    }
+
+    fn answered(&self, pass: Pass<'_>) {
+        let gateway = pass.target.name();
+        if pass.answered() {
+            info!(
+                signal = self.way.signal.name(),
+                gateway, "the gateway answers again"
+            );
         }
     }
 
     fn remark(&self, rejected: u64, message: &str) {
         if rejected > 0 || !message.is_empty() {
-            self.log(|| warn!(rejected, message, "the gateway took a batch in part"));
+            let signal = self.way.signal.name();
+            self.log(|| {
+                warn!(
+                    signal,
+                    rejected, message, "the gateway took a request in part"
+                )
+            });
         }
     }
 
-    fn failed(&self, way: &Way, target: &Target, cause: &str, after: Option<Duration>) {
-        let now = Instant::now();
-        let mut breaker = target.breaker();
-        breaker.failed(now, after.map(|after| now + after), random());
-        way.counters.circuit(target.index, breaker.circuit());
-        drop(breaker);
-        self.log(|| warn!(cause, "cannot deliver spans, will try again"));
+    fn paced(&self, change: impl FnOnce(&mut Pace)) {
+        change(&mut self.pace());
+        self.publish();
+        // There may be room for more.
+        self.freed.notify_waiters();
+    }
+
+    fn publish(&self) {
+        let active = self.active.load(Ordering::Relaxed);
+        let pacing = self.pace().pacing(active);
+        self.way.counters.pacing(pacing);
+    }
+
+    fn pace(&self) -> MutexGuard<'_, Pace> {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn log(&self, say: impl FnOnce()) {
-        let mut state = self.state();
+        let mut last = self.last_log.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        if state
-            .last_log
-            .is_none_or(|last| now.duration_since(last) >= LOG_INTERVAL)
-        {
-            state.last_log = Some(now);
-            drop(state);
+        if last.is_none_or(|last| now.duration_since(last) >= LOG_INTERVAL) {
+            *last = Some(now);
+            drop(last);
             say();
         }
-    }
-
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-enum End {
-    Delivered { rejected: u64 },
-    TooLarge,
-    GivenUp(DropReason),
-    Ending,
-}
-
-/// A batch taken from the queue. However the work on it ends, also by being cancelled,
-/// each of its spans is counted once.
-struct Loan<'a> {
-    delivery: &'a Delivery,
-    /// `None` once it is given back.
-    taken: Option<Taken>,
-    signal: Signal,
-    open: u64,
-}
-
-impl<'a> Loan<'a> {
-    fn new(delivery: &'a Delivery, taken: Taken) -> Self {
-        delivery
-            .way(taken.batch.signal)
-            .counters
-            .taken(taken.batch.items);
-        let (signal, open) = (taken.batch.signal, taken.batch.items);
-        Self {
-            delivery,
-            taken: Some(taken),
-            signal,
-            open,
-        }
-    }
-
-    fn counters(&self) -> &ExportCounters {
-        &self.delivery.way(self.signal).counters
-    }
-
-    fn delivered(&mut self, piece: &Batch, rejected: u64) {
-        self.open = self.open.saturating_sub(piece.items);
-        self.counters()
-            .delivered(piece.items, rejected, piece.body.len());
-    }
-
-    fn given_up(&mut self, piece: &Batch, reason: DropReason) {
-        self.open = self.open.saturating_sub(piece.items);
-        self.counters().given_up(piece.items, reason);
-    }
-}
-
-impl Drop for Loan<'_> {
-    fn drop(&mut self) {
-        let Some(taken) = self.taken.take() else {
-            return;
-        };
-        if self.open == 0 {
-            self.delivery.queue.settle(&taken);
-        } else {
-            give_back(&*self.delivery.queue, self.counters(), taken, self.open);
-        }
-    }
-}
-
-/// Ends the loan of a batch of which `open` spans were neither delivered nor given up. The
-/// queue keeps the whole of it or nothing: what was delivered in parts comes again.
-pub(super) fn give_back(queue: &dyn Queue, counters: &ExportCounters, taken: Taken, open: u64) {
-    let items = taken.batch.items;
-    if queue.give_back(taken) {
-        counters.returned(open);
-        counters.recovered(items - open);
-    } else {
-        counters.given_up(open, DropReason::Shutdown);
     }
 }

@@ -17,14 +17,15 @@ use tonic::client::GrpcService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
+use super::USER_AGENT;
 use super::batch::Signal;
+use super::body::Parts;
 use super::compress::Compression;
 use super::connect::{Connector, Speaks};
 use super::headers::Headers;
 use super::response::{self, MAX_RESPONSE_BYTES, causes, printable};
 use super::retry::Outcome;
 use super::tls::TlsError;
-use super::{IDLE_TIMEOUT, KEEPALIVE, USER_AGENT};
 use crate::config::otel::OtlpSettings;
 
 /// Why a gRPC client cannot be set up.
@@ -59,8 +60,8 @@ impl GrpcExporter {
         let endpoint = Endpoint::from_static("http://gateway.invalid")
             .origin(settings.endpoint.clone())
             .user_agent(USER_AGENT)?
-            .http2_keep_alive_interval(KEEPALIVE)
-            .keep_alive_timeout(IDLE_TIMEOUT);
+            .http2_keep_alive_interval(settings.keep_alive.interval)
+            .keep_alive_timeout(settings.keep_alive.timeout);
         let mut ours = vec![
             (header::CONTENT_TYPE, "application/grpc".to_owned()),
             (header::TE, "trailers".to_owned()),
@@ -84,7 +85,7 @@ impl GrpcExporter {
     }
 
     /// Calls `Export` with one encoded request.
-    pub async fn send(&self, signal: Signal, body: Bytes) -> Outcome {
+    pub async fn send(&self, signal: Signal, body: Parts) -> Outcome {
         let frame = match Frame::new(body, self.compression) {
             Ok(frame) => frame,
             Err(error) => {
@@ -210,41 +211,36 @@ const FRAME_HEAD: usize = 5;
 /// A request body of one length-prefixed message (gRPC over HTTP/2, "Length-Prefixed
 /// Message"). Done here and not by tonic's codec, because that compresses at level 6:
 /// five times the time for a sixth fewer bytes.
-struct Frame {
-    head: Option<Bytes>,
-    message: Option<Bytes>,
-}
+struct Frame(Parts);
 
 impl Frame {
-    fn new(message: Bytes, compression: Option<Compression>) -> io::Result<Self> {
-        let message = match compression {
+    fn new(message: Parts, compression: Option<Compression>) -> io::Result<Self> {
+        let mut message = match compression {
             None => message,
-            Some(compression) => compression.apply(&message)?,
+            Some(compression) => compression.apply(&message)?.into(),
         };
         let len = u32::try_from(message.len()).map_err(io::Error::other)?;
         let mut head = [u8::from(compression.is_some()), 0, 0, 0, 0];
         head[1..].copy_from_slice(&len.to_be_bytes());
-        Ok(Self {
-            head: Some(Bytes::copy_from_slice(&head)),
-            message: Some(message),
-        })
+        message.push_front(Bytes::copy_from_slice(&head));
+        Ok(Self(message))
     }
 }
 
+/// Without a size: gRPC has no `Content-Length`.
 impl hyper::body::Body for Frame {
     type Data = Bytes;
     type Error = Infallible;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        context: &mut Context<'_>,
     ) -> Poll<Option<Result<hyper::body::Frame<Bytes>, Infallible>>> {
-        let next = self.head.take().or_else(|| self.message.take());
-        Poll::Ready(next.map(|bytes| Ok(hyper::body::Frame::data(bytes))))
+        Pin::new(&mut self.0).poll_frame(context)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.head.is_none() && self.message.is_none()
+        self.0.is_end_stream()
     }
 }
 

@@ -2,14 +2,14 @@
 
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use prost::Message;
 
+use super::body::Parts;
 use super::compress::Compression;
 use super::connect::{Connector, Speaks};
 use super::headers::Headers;
@@ -22,7 +22,7 @@ use crate::config::otel::OtlpSettings;
 /// A connection pool to one URL.
 #[derive(Debug)]
 pub struct HttpExporter {
-    client: Client<Connector, Full<Bytes>>,
+    client: Client<Connector, Parts>,
     endpoint: Uri,
     headers: Headers,
     compression: Option<Compression>,
@@ -65,7 +65,7 @@ impl HttpExporter {
     }
 
     /// Posts one body.
-    pub async fn send(&self, body: Bytes) -> Outcome {
+    pub async fn send(&self, body: Parts) -> Outcome {
         self.post(body, classify).await
     }
 
@@ -83,24 +83,24 @@ impl HttpExporter {
             },
             outcome => outcome,
         };
-        self.post(Bytes::new(), judge).await
+        self.post(Parts::default(), judge).await
     }
 
     async fn post(
         &self,
-        body: Bytes,
+        body: Parts,
         judge: impl Fn(StatusCode, &HeaderMap, &[u8], SystemTime) -> Outcome,
     ) -> Outcome {
         let body = match self.compression.map(|it| it.apply(&body)) {
             None => body,
-            Some(Ok(packed)) => packed,
+            Some(Ok(packed)) => packed.into(),
             Some(Err(error)) => {
                 return Outcome::Refused {
                     cause: format!("compression: {error}"),
                 };
             }
         };
-        let mut request = Request::new(Full::new(body));
+        let mut request = Request::new(body);
         *request.method_mut() = http::Method::POST;
         *request.uri_mut() = self.endpoint.clone();
         let mut sent = self.headers.next();

@@ -7,6 +7,7 @@
 //! given up. [`ExportCounters`](counters::ExportCounters) know what became of every span.
 
 pub mod batch;
+pub mod body;
 pub mod breaker;
 pub mod compress;
 pub mod connect;
@@ -18,7 +19,10 @@ pub mod file;
 pub mod grpc;
 mod headers;
 pub mod http;
+pub mod lane;
+mod loan;
 pub mod otlp;
+pub mod pace;
 pub mod probe;
 pub mod profiles;
 pub mod proxy;
@@ -28,6 +32,7 @@ pub mod retry;
 pub mod sink;
 pub mod split;
 pub mod stream;
+pub mod target;
 pub mod tls;
 mod watch;
 

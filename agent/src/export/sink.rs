@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::batch::Batch;
-use super::counters::{DropReason, ExportCounters};
+use super::counters::{DropReason, ExportCounters, Snapshot};
 use super::otlp::Encoder;
 use crate::exchange::{Exchange, Sink};
 use crate::queue::{Queue, Refused};
@@ -12,9 +12,9 @@ use crate::queue::{Queue, Refused};
 /// Receivers in the field refuse requests above 4 MiB: the most a request is meant to have.
 pub const MAX_REQUEST_BYTES: usize = 4 << 20;
 
-/// A batch is sealed at this size: the span that crosses the line, whose head is at most
-/// 8 KiB a message, still fits below [`MAX_REQUEST_BYTES`].
-const SEAL_BYTES: usize = MAX_REQUEST_BYTES - (256 << 10);
+/// A batch is closed this far below what it may have: the span that crosses the line, whose head
+/// is at most 8 KiB a message, still fits.
+const MARGIN: usize = 256 << 10;
 
 /// The clock is read once in this many spans.
 const CLOCK_INTERVAL: u32 = 64;
@@ -24,6 +24,8 @@ const CLOCK_INTERVAL: u32 = 64;
 pub struct BatchLimits {
     /// At this many spans, at least 1.
     pub spans: usize,
+    /// Before it has more bytes than this, or than [`MAX_REQUEST_BYTES`].
+    pub bytes: usize,
     /// When its first span has waited this long.
     pub delay: Duration,
 }
@@ -33,6 +35,8 @@ pub struct BatchLimits {
 pub struct OtlpSink {
     encoder: Encoder,
     limits: BatchLimits,
+    /// Bytes at which a batch is closed.
+    seal_at: usize,
     queue: Arc<dyn Queue>,
     counters: Arc<ExportCounters>,
     opened: Option<Instant>,
@@ -50,6 +54,7 @@ impl OtlpSink {
     ) -> Self {
         Self {
             encoder,
+            seal_at: limits.bytes.min(MAX_REQUEST_BYTES).saturating_sub(MARGIN),
             limits,
             queue,
             counters,
@@ -86,7 +91,7 @@ impl OtlpSink {
 }
 
 /// Queues a batch of accepted items, or counts them as dropped.
-pub(super) fn enqueue(queue: &dyn Queue, counters: &ExportCounters, batch: Batch) {
+fn enqueue(queue: &dyn Queue, counters: &ExportCounters, batch: Batch) {
     let items = batch.items;
     // Counted first: as soon as it is in the queue, it may be taken out.
     counters.enqueued(items);
@@ -99,6 +104,33 @@ pub(super) fn enqueue(queue: &dyn Queue, counters: &ExportCounters, batch: Batch
     }
 }
 
+/// Where encoded batches of a signal enter, without ever waiting.
+#[derive(Clone, Debug)]
+pub struct BatchSink {
+    queue: Arc<dyn Queue>,
+    counters: Arc<ExportCounters>,
+}
+
+impl BatchSink {
+    /// A sink in front of `queue`.
+    #[must_use]
+    pub fn new(queue: Arc<dyn Queue>, counters: Arc<ExportCounters>) -> Self {
+        Self { queue, counters }
+    }
+
+    /// Queues a batch.
+    pub fn push(&self, batch: Batch) {
+        self.counters.accept_many(batch.items);
+        enqueue(&*self.queue, &self.counters, batch);
+    }
+
+    /// What became of the items.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        self.counters.snapshot()
+    }
+}
+
 impl Sink for OtlpSink {
     fn exchange(&mut self, exchange: &Exchange<'_>) {
         if self.opened.is_none() {
@@ -106,7 +138,7 @@ impl Sink for OtlpSink {
         }
         self.encoder.push(exchange);
         self.counters.accept();
-        if self.encoder.len() >= self.limits.spans || self.encoder.bytes() >= SEAL_BYTES {
+        if self.encoder.len() >= self.limits.spans || self.encoder.bytes() >= self.seal_at {
             self.flush();
             return;
         }

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::{Depth, Queue, Refused, Taken};
+use super::{Depth, Queue, Refused, Room, Taken};
 use crate::export::batch::Batch;
 
 /// Bounds of a [`MemoryQueue`].
@@ -70,8 +70,11 @@ impl Queue for MemoryQueue {
         Ok(())
     }
 
-    fn try_pop(&self) -> Option<Taken> {
+    fn try_pop_within(&self, room: Room) -> Option<Taken> {
         let mut state = self.state();
+        if !room.holds(state.batches.front()?) {
+            return None;
+        }
         let batch = state.batches.pop_front()?;
         state.items = state.items.saturating_sub(batch.items);
         Some(Taken { batch, ticket: 0 })

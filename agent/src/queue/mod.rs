@@ -10,7 +10,7 @@ pub mod tiered;
 
 use tokio::sync::Notify;
 
-use crate::export::batch::{Batch, Signal};
+use crate::export::batch::Batch;
 
 /// Why a batch was not taken in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,6 +28,29 @@ pub struct Taken {
     pub batch: Batch,
     /// Which loan it is.
     pub ticket: u64,
+}
+
+/// What a batch may be at most.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Room {
+    /// Spans (or data points, or profiles).
+    pub items: u64,
+    /// Bytes.
+    pub bytes: usize,
+}
+
+impl Room {
+    /// For any batch.
+    pub const ANY: Self = Self {
+        items: u64::MAX,
+        bytes: usize::MAX,
+    };
+
+    /// Whether a batch fits.
+    #[must_use]
+    pub fn holds(self, batch: &Batch) -> bool {
+        batch.items <= self.items && batch.body.len() <= self.bytes
+    }
 }
 
 /// What a queue holds.
@@ -65,7 +88,12 @@ pub trait Queue: Send + Sync + std::fmt::Debug {
     fn try_push(&self, batch: Batch) -> Result<(), Refused>;
 
     /// Lends a batch out.
-    fn try_pop(&self) -> Option<Taken>;
+    fn try_pop(&self) -> Option<Taken> {
+        self.try_pop_within(Room::ANY)
+    }
+
+    /// Lends the next batch out if it fits; does not look for another one.
+    fn try_pop_within(&self, room: Room) -> Option<Taken>;
 
     /// Ends the loan of a batch: it was delivered or given up, and its room is free.
     fn settle(&self, taken: &Taken);
@@ -77,9 +105,8 @@ pub trait Queue: Send + Sync + std::fmt::Debug {
         false
     }
 
-    /// Whether what waits of this signal survives this process, so that there is no need to
-    /// give it up.
-    fn is_durable(&self, _signal: Signal) -> bool {
+    /// Whether what waits survives this process, so that there is no need to give it up.
+    fn is_durable(&self) -> bool {
         false
     }
 

@@ -2,12 +2,10 @@
 
 use std::fmt::Write;
 
+use super::export::{self, LaneMetrics};
 use super::memory::MemoryMetrics;
 use super::sampling::SamplingMetrics;
 use super::usage::Usage;
-use crate::export::breaker::Circuit;
-use crate::export::counters::{DropReason, Snapshot};
-use crate::queue::{Depth, SpoolDepth};
 
 /// Requests from the kernel's point of view: `seen == emitted + filtered + lost`.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -30,8 +28,8 @@ pub struct CaptureCounts {
 pub struct SelfMetrics {
     /// Capture.
     pub capture: Option<CaptureCounts>,
-    /// Export.
-    pub export: Option<(Snapshot, Depth)>,
+    /// Export, by signal.
+    pub export: Vec<LaneMetrics>,
     /// Sampling, routes and RED metrics.
     pub sampling: Option<SamplingMetrics>,
     /// What it may hold.
@@ -54,8 +52,8 @@ impl SelfMetrics {
         if let Some(capture) = &self.capture {
             text.capture(capture);
         }
-        if let Some((export, depth)) = &self.export {
-            text.export(export, depth);
+        if !self.export.is_empty() {
+            export::render(&mut text, &self.export);
         }
         if let Some(usage) = &self.usage {
             text.usage(usage);
@@ -70,23 +68,23 @@ impl SelfMetrics {
     }
 }
 
-struct Text(String);
+pub(super) struct Text(pub(super) String);
 
 impl Text {
-    fn family(&mut self, name: &str, kind: &str, help: &str) {
+    pub(super) fn family(&mut self, name: &str, kind: &str, help: &str) {
         // Writing to a `String` cannot fail.
         let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
     }
 
     /// Label values are the agent's own words: nothing in them needs escaping.
-    fn sample(&mut self, name: &str, label: Option<(&str, &str)>, value: u64) {
+    pub(super) fn sample(&mut self, name: &str, label: Option<(&str, &str)>, value: u64) {
         let _ = match label {
             None => writeln!(self.0, "{name} {value}"),
             Some((key, word)) => writeln!(self.0, "{name}{{{key}=\"{word}\"}} {value}"),
         };
     }
 
-    fn single(&mut self, name: &str, kind: &str, help: &str, value: u64) {
+    pub(super) fn single(&mut self, name: &str, kind: &str, help: &str, value: u64) {
         self.family(name, kind, help);
         self.sample(name, None, value);
     }
@@ -127,139 +125,6 @@ impl Text {
         }
     }
 
-    fn export(&mut self, export: &Snapshot, depth: &Depth) {
-        let help = "Spans handed to the exporter.";
-        self.single(
-            "remora_spans_accepted_total",
-            "counter",
-            help,
-            export.accepted,
-        );
-        let help = "Spans acknowledged by the gateway.";
-        self.single(
-            "remora_spans_delivered_total",
-            "counter",
-            help,
-            export.delivered,
-        );
-        self.family(
-            "remora_spans_dropped_total",
-            "counter",
-            "Spans given up by the exporter.",
-        );
-        for reason in DropReason::ALL {
-            let count = export.dropped_for(reason);
-            self.sample(
-                "remora_spans_dropped_total",
-                Some(("reason", reason.name())),
-                count,
-            );
-        }
-        let help = "Spans accepted, and neither delivered nor dropped yet.";
-        self.single("remora_spans_queued", "gauge", help, export.queued);
-        let help = "Encoded spans held in memory, bytes.";
-        self.single("remora_queue_bytes", "gauge", help, depth.bytes as u64);
-        let help = "Requests sent to the gateway, repeated ones included.";
-        self.single(
-            "remora_export_requests_total",
-            "counter",
-            help,
-            export.requests,
-        );
-        let help = "Requests to the gateway that repeated an earlier one.";
-        self.single(
-            "remora_export_retries_total",
-            "counter",
-            help,
-            export.retries,
-        );
-        let help = "Request bodies acknowledged, bytes before compression.";
-        self.single("remora_export_bytes_total", "counter", help, export.bytes);
-        let help = "Requests that went to another endpoint than the preferred one.";
-        self.single(
-            "remora_export_failovers_total",
-            "counter",
-            help,
-            export.failovers,
-        );
-        let help = "Circuit to the preferred endpoint: closed, half_open or open.";
-        self.family("remora_export_circuit", "gauge", help);
-        for circuit in [Circuit::Closed, Circuit::HalfOpen, Circuit::Open] {
-            let label = Some(("state", circuit.name()));
-            self.sample(
-                "remora_export_circuit",
-                label,
-                u64::from(circuit == export.circuit),
-            );
-        }
-        let help = "Most bytes of encoded spans in memory.";
-        self.single(
-            "remora_queue_bytes_max",
-            "gauge",
-            help,
-            depth.capacity as u64,
-        );
-        let help = "Spans that an earlier run of the agent left in the spool.";
-        self.single(
-            "remora_spans_recovered_total",
-            "counter",
-            help,
-            export.recovered,
-        );
-        if let Some(spool) = &depth.spool {
-            self.spool(spool);
-        }
-    }
-
-    fn spool(&mut self, spool: &SpoolDepth) {
-        let stats = &spool.stats;
-        for (name, help, value) in [
-            (
-                "up",
-                "Whether the spool can be used.",
-                u64::from(spool.problem.is_none()),
-            ),
-            (
-                "spans",
-                "Spans on disk, copies of those under way included.",
-                stats.items,
-            ),
-            ("bytes", "Bytes of the spool's files.", stats.bytes),
-            (
-                "bytes_max",
-                "Most bytes of the spool's files.",
-                spool.capacity,
-            ),
-            ("segments", "Files of spans.", stats.segments),
-            (
-                "foreign_files",
-                "Files in the directory that are not the spool's.",
-                stats.foreign,
-            ),
-        ] {
-            self.single(&format!("remora_spool_{name}"), "gauge", help, value);
-        }
-        for (name, help, value) in [
-            (
-                "damaged",
-                "Damaged places found in the spool.",
-                stats.damaged,
-            ),
-            (
-                "io_errors",
-                "Operations of the disk that failed.",
-                stats.io_errors,
-            ),
-        ] {
-            self.single(
-                &format!("remora_spool_{name}_total"),
-                "counter",
-                help,
-                value,
-            );
-        }
-    }
-
     fn usage(&mut self, usage: &Usage) {
         let name = "process_cpu_seconds_total";
         self.family(name, "counter", "CPU time of the agent, seconds.");
@@ -285,7 +150,32 @@ impl Text {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::export::batch::Signal;
+    use crate::export::breaker::Circuit;
+    use crate::export::counters::Snapshot;
+    use crate::queue::{Depth, SpoolDepth};
     use crate::telemetry::memory::StepMetrics;
+
+    fn lane(signal: Signal) -> LaneMetrics {
+        let mut counts = Snapshot {
+            accepted: 7,
+            delivered: 4,
+            dropped: [1, 0, 0, 0, 0, 0, 0],
+            queued: 2,
+            ..Snapshot::default()
+        };
+        counts.circuits[1] = Circuit::Open;
+        let spool = (signal == Signal::Metrics).then(SpoolDepth::default);
+        LaneMetrics {
+            signal,
+            counts,
+            depth: Depth {
+                spool,
+                ..Depth::default()
+            },
+            endpoints: vec!["http://a:4318/".into(), "http://b\"\\:4318/".into()],
+        }
+    }
 
     #[test]
     fn every_sample_belongs_to_a_family() {
@@ -297,16 +187,7 @@ mod tests {
                 lost: vec![("ring_full", 2), ("decode", 0)],
                 missed: Some(0),
             }),
-            export: Some((
-                Snapshot {
-                    accepted: 7,
-                    delivered: 4,
-                    dropped: [1, 0, 0, 0, 0, 0, 0],
-                    queued: 2,
-                    ..Snapshot::default()
-                },
-                Depth::default(),
-            )),
+            export: vec![lane(Signal::Traces), lane(Signal::Metrics)],
             sampling: Some(SamplingMetrics::default()),
             memory: Some(MemoryMetrics {
                 fill: vec![("queue", 0.5)],
@@ -332,6 +213,17 @@ mod tests {
         }
         assert!(text.contains("remora_requests_lost_total{reason=\"ring_full\"} 2\n"));
         assert!(text.contains("remora_spans_dropped_total{reason=\"queue_full\"} 1\n"));
+        for line in [
+            "remora_data_points_dropped_total{reason=\"queue_full\"} 1\n",
+            "remora_data_points_queued 2\n",
+            "remora_export_requests_total{signal=\"metrics\"} 0\n",
+            "remora_spool_up{signal=\"metrics\"} 1\n",
+            "remora_export_circuit{signal=\"traces\",endpoint=\"http://a:4318/\",state=\"closed\"} 1\n",
+            "remora_export_circuit{signal=\"traces\",endpoint=\"http://b\\\"\\\\:4318/\",state=\"open\"} 1\n",
+        ] {
+            assert!(text.contains(line), "{line} in {text}");
+        }
+        assert!(!text.contains("remora_spool_up{signal=\"traces\"}"));
         assert!(text.contains("process_cpu_seconds_total "));
     }
 

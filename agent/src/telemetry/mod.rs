@@ -2,6 +2,7 @@
 //!
 //! Nothing listens unless the user asks for it (`--listen`).
 
+pub mod export;
 pub mod memory;
 pub mod metrics;
 pub mod sampling;

@@ -28,6 +28,20 @@ fn leave(dir: &Path) {
     spool.sync().unwrap();
 }
 
+/// Leaves a batch of another signal beside them.
+fn leave_one(dir: &Path, signal: Signal, items: u64) {
+    let disk = Box::new(OsDisk::open(&dir.join(signal.name())).unwrap());
+    let mut spool = Spool::open(disk, Limits::new(1 << 20, true), 0).unwrap();
+    let body = Bytes::from(vec![7; 100]);
+    let batch = Batch {
+        signal,
+        items,
+        body,
+    };
+    spool.append(&batch, false).unwrap();
+    spool.sync().unwrap();
+}
+
 fn spool(action: &str, dir: &Path, url: &str) -> Output {
     let mut command = remora();
     command.args(["spool", action, "--dir"]).arg(dir);
@@ -125,7 +139,8 @@ fn what_is_sent_has_the_headers_of_files_and_goes_through_the_proxy() {
         command.env("HTTP_PROXY", proxy).env_remove("NO_PROXY");
         command.env_remove("no_proxy").output().unwrap()
     };
-    let (proxy, heads) = listening(2, "200 OK");
+    // Both batches in one request.
+    let (proxy, heads) = listening(1, "200 OK");
     let missing = drain(&proxy);
     assert_eq!(missing.status.code(), Some(64), "{missing:?}");
     let said = text(&missing.stderr);
@@ -154,4 +169,63 @@ fn what_is_sent_has_the_headers_of_files_and_goes_through_the_proxy() {
             assert!(head.lines().any(|it| it == line), "{line} in {head}");
         }
     }
+}
+
+#[test]
+fn each_signal_is_shown_and_sent() {
+    let dir = tempfile::tempdir().unwrap();
+    leave(dir.path());
+    leave_one(dir.path(), Signal::Metrics, 50);
+    leave_one(dir.path(), Signal::Profiles, 2);
+    let shown = text(&spool("status", dir.path(), "").stdout);
+    for expected in [
+        "7 spans in 2 batches",
+        "/metrics: 50 data points in 1 batches",
+        "/profiles: 2 profiles in 1 batches",
+    ] {
+        assert!(shown.contains(expected), "{shown}");
+    }
+    let mut command = remora();
+    command.args(["spool", "inspect", "-o", "json", "--dir"]);
+    let inspected = text(&command.arg(dir.path()).output().unwrap().stdout);
+    let lines: Vec<serde_json::Value> = (inspected.lines())
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let shown: Vec<_> = (lines.iter())
+        .map(|line| (line["signal"].as_str().unwrap(), line["number"].as_u64()))
+        .collect();
+    let (first, second) = (Some(0), Some(1));
+    assert_eq!(
+        shown,
+        [
+            ("traces", first),
+            ("traces", second),
+            ("metrics", first),
+            ("profiles", first)
+        ]
+    );
+    assert_eq!(
+        (&lines[0]["spans"], &lines[2]["data_points"]),
+        (&3.into(), &50.into())
+    );
+
+    let (url, heads) = listening(3, "200 OK");
+    let drained = spool("drain", dir.path(), &url);
+    assert_eq!(drained.status.code(), Some(0), "{drained:?}");
+    let said = text(&drained.stderr);
+    for expected in [
+        "remora: 7 reported = 7 delivered + 0 dropped\n",
+        "remora: data points: 50 reported = 50 delivered + 0 dropped\n",
+        "remora: profiles: 2 reported = 2 delivered + 0 dropped\n",
+    ] {
+        assert!(said.contains(expected), "{said}");
+    }
+    let mut paths: Vec<String> = (heads.join().unwrap().iter())
+        .map(|head| head.split(' ').nth(1).unwrap().to_owned())
+        .collect();
+    paths.sort();
+    assert_eq!(
+        paths,
+        ["/v1/metrics", "/v1/traces", "/v1development/profiles"]
+    );
 }

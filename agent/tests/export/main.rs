@@ -9,10 +9,12 @@
 mod credentials;
 mod delivery;
 mod encode;
+mod failover;
 mod file;
 mod front;
 mod grpc;
 mod http;
+mod pace;
 mod probe;
 mod profiles;
 mod proxy;
@@ -23,5 +25,7 @@ mod sample;
 #[path = "../support/profile.rs"]
 mod sample_profile;
 mod schedules;
+mod signals;
 mod tls;
 mod unix;
+mod wire;

@@ -29,7 +29,7 @@ fn apart(pairs: &[(&str, &str)]) -> ExportSettings {
         Some((*value).to_owned())
     });
     let mut settings = settings(pairs);
-    settings.profiles = Some(Destination::Gateway(otel.unwrap().profiles));
+    settings.profiles = Some(Destination::Gateway(otel.unwrap().profiles).into());
     settings
 }
 
@@ -121,7 +121,7 @@ fn files_hold_profiles_between_spans() {
     let path = folder.path().join("out.jsonl");
     let mut settings = settings(&[]);
     settings.destination = Destination::File(path.clone());
-    settings.profiles = Some(Destination::File(path.clone()));
+    settings.profiles = Some(Destination::File(path.clone()).into());
     let (exporter, mut spans, profiles) = start(settings);
     push(&mut spans, 1, 1);
     profiles.push(&profile(true));

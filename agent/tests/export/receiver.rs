@@ -1,6 +1,6 @@
 //! Gateways to send to: a real HTTP/1.1 server and a real gRPC server that answer as told.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -73,6 +73,32 @@ pub(crate) struct Received {
     number: usize,
 }
 
+/// A request, and what became of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    pub(crate) number: usize,
+    pub(crate) at: Instant,
+    /// `x-life`: of which life of the agent it is.
+    pub(crate) life: usize,
+    body: Bytes,
+    /// 200 for success, 400 for a refusal for good, 503 for what may be sent again, 413 for too
+    /// large; 0 if nobody waited for the answer.
+    pub(crate) status: u16,
+    /// Spans of it that were refused.
+    pub(crate) rejected: u64,
+    /// Whether the gateway took it, also if nobody waited for the answer.
+    pub(crate) taken: bool,
+}
+
+impl Seen {
+    pub(crate) fn ids(&self) -> Vec<u64> {
+        let request = ExportTraceServiceRequest::decode(self.body.clone()).unwrap();
+        let groups = request.resource_spans.into_iter();
+        let scopes = groups.flat_map(|group| group.scope_spans);
+        ids(&scopes.flat_map(|scope| scope.spans).collect::<Vec<_>>())
+    }
+}
+
 impl Received {
     pub(crate) fn request(&self) -> ExportTraceServiceRequest {
         ExportTraceServiceRequest::decode(self.body.clone()).expect("a trace request")
@@ -85,8 +111,10 @@ pub(crate) struct Shared {
     otherwise: Mutex<Option<Answer>>,
     received: Mutex<Vec<Received>>,
     accepted: Mutex<Vec<ExportTraceServiceRequest>>,
-    /// Requests that were answered, and how.
-    answered: Mutex<HashMap<usize, u16>>,
+    /// Requests that were taken.
+    taken: Mutex<HashSet<usize>>,
+    /// Requests that were answered, and how: status, spans refused.
+    answered: Mutex<HashMap<usize, (u16, u64)>>,
     numbers: AtomicUsize,
     pub(crate) connections: Mutex<usize>,
 }
@@ -216,6 +244,7 @@ impl Receiver {
         self.shared.received.lock().unwrap().clear();
         self.shared.accepted.lock().unwrap().clear();
         self.shared.answered.lock().unwrap().clear();
+        self.shared.taken.lock().unwrap().clear();
         *self.shared.otherwise.lock().unwrap() = None;
     }
 
@@ -225,10 +254,33 @@ impl Receiver {
         *self.shared.otherwise.lock().unwrap() = None;
     }
 
-    /// Requests in order, with the status of the answer; 0 if nobody waited for it.
-    pub(crate) fn history(&self) -> Vec<(Received, u16)> {
+    /// Requests in order, and what became of them.
+    pub(crate) fn history(&self) -> Vec<Seen> {
         let answered = self.shared.answered.lock().unwrap();
-        let status = |number| answered.get(&number).copied().unwrap_or(0);
+        let taken = self.shared.taken.lock().unwrap();
+        let seen = |it: Received| {
+            let (status, rejected) = answered.get(&it.number).copied().unwrap_or((0, 0));
+            let life = it.headers.get("x-life").and_then(|life| life.to_str().ok());
+            Seen {
+                number: it.number,
+                at: it.at,
+                life: life.and_then(|life| life.parse().ok()).unwrap_or(0),
+                body: it.body,
+                status: match status {
+                    429 | 502 => 503,
+                    other => other,
+                },
+                rejected,
+                taken: taken.contains(&it.number),
+            }
+        };
+        self.received().into_iter().map(seen).collect()
+    }
+
+    /// Requests in order, with the status of the answer; 0 if nobody waited for it.
+    pub(crate) fn answered(&self) -> Vec<(Received, u16)> {
+        let answered = self.shared.answered.lock().unwrap();
+        let status = |number| answered.get(&number).map_or(0, |it| it.0);
         let received = self.received().into_iter();
         received.map(|it| (it.clone(), status(it.number))).collect()
     }
@@ -312,12 +364,18 @@ async fn answer(
     let accept = |partial: Option<ExportTracePartialSuccess>| {
         let request = ExportTraceServiceRequest::decode(body.clone()).unwrap();
         shared.accepted.lock().unwrap().push(request);
+        shared.taken.lock().unwrap().insert(number);
         let response = ExportTraceServiceResponse {
             partial_success: partial,
         };
         Response::new(Full::new(Bytes::from(response.encode_to_vec())))
     };
-    let response = match shared.next() {
+    let next = shared.next();
+    let rejected = match next {
+        Answer::Partial(rejected, _) => rejected as u64,
+        _ => 0,
+    };
+    let response = match next {
         Answer::Ok => accept(None),
         Answer::Wants(authorization) => match refusal(&headers, &authorization) {
             None => accept(None),
@@ -358,7 +416,8 @@ async fn answer(
         Answer::Grpc(_) => unreachable!("not for HTTP"),
     };
     let status = response.status().as_u16();
-    shared.answered.lock().unwrap().insert(number, status);
+    let answer = (status, rejected);
+    shared.answered.lock().unwrap().insert(number, answer);
     Ok(response)
 }
 
@@ -383,41 +442,72 @@ impl TraceService for Grpc {
         let (metadata, _, message) = request.into_parts();
         let body = Bytes::from(message.encode_to_vec());
         let (len, headers) = (body.len(), metadata.into_headers());
+        let number = self.0.numbers.fetch_add(1, Ordering::Relaxed);
         self.0.received.lock().unwrap().push(Received {
             path: String::new(),
             headers: headers.clone(),
             body,
             at: Instant::now(),
-            number: 0,
+            number,
         });
-        let partial_success = match self.0.next() {
-            Answer::Ok => None,
-            Answer::Partial(rejected_spans, message) => Some(ExportTracePartialSuccess {
-                rejected_spans,
-                error_message: message.into(),
-            }),
-            Answer::Grpc(status) => return Err(status),
-            Answer::Wants(authorization) => match refusal(&headers, &authorization) {
-                None => None,
-                Some(quote) => return Err(tonic::Status::unauthenticated(quote)),
-            },
-            Answer::Limit(limit) if len > limit => {
+        let answer = self.0.next();
+        let refused = match &answer {
+            Answer::Grpc(status) => Some(status.clone()),
+            Answer::Wants(authorization) => {
+                refusal(&headers, authorization).map(tonic::Status::unauthenticated)
+            }
+            Answer::Limit(limit) if len > *limit => {
                 let message = format!("grpc: received message larger than max ({len} vs. {limit})");
-                return Err(tonic::Status::resource_exhausted(message));
+                Some(tonic::Status::resource_exhausted(message))
             }
-            Answer::Limit(_) => None,
-            Answer::Hang => {
-                tokio::time::sleep(Duration::from_secs(60)).await;
-                None
-            }
-            Answer::Status(..) | Answer::Garbage | Answer::Close | Answer::Late(_) => {
-                unreachable!("not for gRPC")
-            }
+            Answer::Status(..) | Answer::Garbage | Answer::Close => unreachable!("not for gRPC"),
+            _ => None,
         };
-        self.0.accepted.lock().unwrap().push(message);
-        Ok(tonic::Response::new(ExportTraceServiceResponse {
-            partial_success,
-        }))
+        if refused.is_none() {
+            if matches!(answer, Answer::Hang) {
+                tokio::time::sleep(Duration::from_secs(60)).await;
+            }
+            self.0.accepted.lock().unwrap().push(message);
+            self.0.taken.lock().unwrap().insert(number);
+        }
+        if let Answer::Late(time) = answer {
+            tokio::time::sleep(time).await;
+        }
+        let (rejected, partial_success) = match answer {
+            Answer::Partial(rejected_spans, message) => {
+                let partial = ExportTracePartialSuccess {
+                    rejected_spans,
+                    error_message: message.into(),
+                };
+                (rejected_spans as u64, Some(partial))
+            }
+            _ => (0, None),
+        };
+        let status = refused.as_ref().map_or(200, http_status);
+        let answered = (status, rejected);
+        self.0.answered.lock().unwrap().insert(number, answered);
+        match refused {
+            Some(status) => Err(status),
+            None => Ok(tonic::Response::new(ExportTraceServiceResponse {
+                partial_success,
+            })),
+        }
+    }
+}
+
+/// What a status of gRPC would be in HTTP, as far as sending again goes.
+fn http_status(status: &tonic::Status) -> u16 {
+    use tonic::Code;
+    match status.code() {
+        Code::ResourceExhausted if status.message().contains("larger than max") => 413,
+        Code::ResourceExhausted if !status.details().is_empty() => 503,
+        Code::Cancelled
+        | Code::DeadlineExceeded
+        | Code::Aborted
+        | Code::OutOfRange
+        | Code::Unavailable
+        | Code::DataLoss => 503,
+        _ => 400,
     }
 }
 

@@ -1,39 +1,31 @@
 //! Where profiles enter the exporter.
 
-use std::sync::Arc;
-
-use super::super::counters::{ExportCounters, Snapshot};
+use super::super::counters::Snapshot;
 use super::super::resource::HostResource;
-use super::super::sink::{MAX_REQUEST_BYTES, enqueue};
+use super::super::sink::{BatchSink, MAX_REQUEST_BYTES};
 use super::encode;
 use crate::profile::model::Profile;
-use crate::queue::Queue;
 
-/// Encodes profiles and queues them, without ever waiting.
+/// Encodes profiles and queues them, without ever waiting. What is counted are profiles, one
+/// for each process.
 #[derive(Clone, Debug)]
 pub struct ProfileSink {
     host: HostResource,
-    queue: Arc<dyn Queue>,
-    counters: Arc<ExportCounters>,
+    sink: BatchSink,
 }
 
 impl ProfileSink {
-    /// A sink in front of `queue`. `counters` count profiles, one for each process.
+    /// Profiles on their way into `sink`.
     #[must_use]
-    pub fn new(host: HostResource, queue: Arc<dyn Queue>, counters: Arc<ExportCounters>) -> Self {
-        Self {
-            host,
-            queue,
-            counters,
-        }
+    pub fn new(host: HostResource, sink: BatchSink) -> Self {
+        Self { host, sink }
     }
 
     /// Queues a profile. Returns how many of its samples fit into no request.
     pub fn push(&self, profile: &Profile) -> u64 {
         let encoded = encode(profile, &self.host, MAX_REQUEST_BYTES);
         for batch in encoded.batches {
-            (0..batch.items).for_each(|_| self.counters.accept());
-            enqueue(&*self.queue, &self.counters, batch);
+            self.sink.push(batch);
         }
         encoded.dropped
     }
@@ -41,6 +33,6 @@ impl ProfileSink {
     /// What became of the profiles.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        self.counters.snapshot()
+        self.sink.snapshot()
     }
 }

@@ -6,8 +6,11 @@
 //! of the memory waits. What is on disk comes back in order, at a bounded rate, in turn
 //! with what is new; so neither waits for the other.
 //!
-//! Only spans go to disk: losses there are counted to the unit, but not by signal. Batches of
-//! other signals wait in at most a quarter of the memory.
+//! Where order matters ([`Settings::ordered`]), what is new waits for what is on disk, and goes
+//! there itself if that takes long.
+//!
+//! A queue is for one signal: what its spool loses is counted in that signal's unit, and no
+//! other signal can push it out.
 //!
 //! Producers and consumers take a lock once a batch and never touch the disk: one thread
 //! ([`spooler`]) does that, and another one waits for the disk to sync.
@@ -27,8 +30,8 @@ use tokio::time::Instant;
 
 use super::memory::Bounds;
 use super::spool::{Limits, Stats};
-use super::{Depth, Queue, Refused, SpoolDepth, Taken};
-use crate::export::batch::{Batch, Signal};
+use super::{Depth, Queue, Refused, Room, SpoolDepth, Taken};
+use crate::export::batch::Batch;
 use crate::export::counters::ExportCounters;
 pub use spooler::Spooler;
 
@@ -47,6 +50,9 @@ pub struct Settings {
     pub sync: Duration,
     /// Bytes read back from disk a second, at most.
     pub drain_bytes: u64,
+    /// Whether batches are lent in the order in which they came: for values that follow each
+    /// other.
+    pub ordered: bool,
 }
 
 /// The queue.
@@ -72,10 +78,6 @@ struct State {
     fresh: VecDeque<Fresh>,
     fresh_items: u64,
     fresh_bytes: usize,
-    /// Batches of other signals than spans, oldest first.
-    others: VecDeque<Batch>,
-    /// Bytes of those, and of those of them that are lent.
-    others_bytes: usize,
     /// Read from the spool, in order, with their record numbers.
     loaded: VecDeque<(u64, Batch)>,
     loaded_bytes: usize,
@@ -90,6 +92,8 @@ struct State {
     bytes: usize,
     /// Whether a loaded batch is due next.
     turn: bool,
+    /// Whether the disk has, or is about to have, what was not read yet.
+    backlog: bool,
     closed: bool,
     finishing: bool,
     /// Whether the spool can be used.
@@ -180,9 +184,6 @@ impl State {
 
     fn free(&mut self, batch: &Batch) {
         self.bytes = self.bytes.saturating_sub(batch.body.len());
-        if !spools(batch.signal) {
-            self.others_bytes = self.others_bytes.saturating_sub(batch.body.len());
-        }
     }
 
     fn lend(&mut self, batch: Batch, since: Instant, record: Option<u64>) -> Taken {
@@ -199,11 +200,6 @@ impl State {
     }
 }
 
-/// Whether batches of a signal go to disk.
-const fn spools(signal: Signal) -> bool {
-    matches!(signal, Signal::Traces)
-}
-
 impl Queue for TieredQueue {
     fn try_push(&self, batch: Batch) -> Result<(), Refused> {
         let bounds = self.shared.settings.bounds;
@@ -212,17 +208,6 @@ impl Queue for TieredQueue {
             return Err(Refused::Closed);
         }
         let bytes = state.bytes.saturating_add(batch.body.len());
-        if !spools(batch.signal) {
-            let others = state.others_bytes.saturating_add(batch.body.len());
-            if bytes > bounds.bytes || others > bounds.bytes / 4 {
-                return Err(Refused::Full);
-            }
-            (state.bytes, state.others_bytes) = (bytes, others);
-            state.others.push_back(batch);
-            drop(state);
-            self.shared.ready.notify_one();
-            return Ok(());
-        }
         // With a disk behind it, what counts is what memory holds.
         let items = state.fresh_items.saturating_add(batch.items);
         if bytes > bounds.bytes || (!state.attached && items > bounds.items) {
@@ -240,15 +225,17 @@ impl Queue for TieredQueue {
         Ok(())
     }
 
-    fn try_pop(&self) -> Option<Taken> {
+    fn try_pop_within(&self, room: Room) -> Option<Taken> {
         let mut state = self.shared.state();
-        // They are few, and have no disk to wait on.
-        if let Some(batch) = state.others.pop_front() {
-            return Some(state.lend(batch, Instant::now(), None));
-        }
-        let from_disk = !state.loaded.is_empty() && (state.turn || state.fresh.is_empty());
-        state.turn = !from_disk;
+        let ordered = self.shared.settings.ordered;
+        let from_disk =
+            !state.loaded.is_empty() && (ordered || state.turn || state.fresh.is_empty());
         if from_disk {
+            let (_, batch) = state.loaded.front()?;
+            if !room.holds(batch) {
+                return None;
+            }
+            state.turn = false;
             let (record, batch) = state.loaded.pop_front()?;
             state.loaded_bytes = state.loaded_bytes.saturating_sub(batch.body.len());
             let taken = state.lend(batch, Instant::now(), Some(record));
@@ -257,9 +244,14 @@ impl Queue for TieredQueue {
             return Some(taken);
         }
         // Where everything goes to disk first, it comes from there; unless the disk fails.
-        if self.shared.disk_first() && state.attached && state.problem.is_none() && !state.closed {
+        let all = self.shared.disk_first() && state.attached && !state.closed;
+        if (all && state.problem.is_none()) || (ordered && state.backlog) {
             return None;
         }
+        if !room.holds(&state.fresh.front()?.batch) {
+            return None;
+        }
+        state.turn = true;
         let fresh = state.pop_fresh()?;
         Some(state.lend(fresh.batch, fresh.since, None))
     }
@@ -277,7 +269,7 @@ impl Queue for TieredQueue {
         let Some(lent) = state.lent.remove(&taken.ticket) else {
             return false;
         };
-        let kept = state.attached && spools(lent.batch.signal);
+        let kept = state.attached;
         if kept {
             state.returned.push((lent.record, lent.batch));
         } else {
@@ -286,8 +278,8 @@ impl Queue for TieredQueue {
         kept
     }
 
-    fn is_durable(&self, signal: Signal) -> bool {
-        spools(signal) && self.shared.state().attached
+    fn is_durable(&self) -> bool {
+        self.shared.state().attached
     }
 
     fn ready(&self) -> &Notify {
@@ -324,10 +316,9 @@ impl Queue for TieredQueue {
     fn depth(&self) -> Depth {
         let state = self.shared.state();
         let loaded: u64 = state.loaded.iter().map(|(_, batch)| batch.items).sum();
-        let others: u64 = state.others.iter().map(|batch| batch.items).sum();
         Depth {
-            batches: state.fresh.len() + state.loaded.len() + state.others.len(),
-            items: state.fresh_items + loaded + others,
+            batches: state.fresh.len() + state.loaded.len(),
+            items: state.fresh_items + loaded,
             bytes: state.bytes,
             capacity: self.shared.settings.bounds.bytes,
             spool: Some(SpoolDepth {

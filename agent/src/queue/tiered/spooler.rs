@@ -8,12 +8,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::{Fresh, Shared, State, spools};
+use super::{Fresh, Shared, State};
 use crate::export::batch::Batch;
 use crate::export::counters::{DropReason, ExportCounters};
 use crate::export::retry::random;
 use crate::queue::spool::disk::OsDisk;
-use crate::queue::spool::{AppendError, Losses, Next, Spool, SyncJob, Synced};
+use crate::queue::spool::{AppendError, Losses, Next, Spool, Stats, SyncJob, Synced};
 
 /// How often a directory that could not be used is tried again.
 const REOPEN: Duration = Duration::from_secs(5);
@@ -111,7 +111,7 @@ impl Spooler {
                 self.log(now, || {
                     warn!(
                         problem,
-                        "the spool cannot be used, spans are kept in memory only"
+                        "the spool cannot be used, what waits is kept in memory only"
                     );
                 });
                 self.shared.state().problem = Some(problem);
@@ -122,15 +122,21 @@ impl Spooler {
         self.counters.recovered(stats.items + lost(losses));
         self.count(losses);
         if stats.items > 0 || stats.foreign > 0 || stats.damaged > 0 {
-            let (spans, bytes) = (stats.items, stats.bytes);
-            let (foreign, damaged) = (stats.foreign, stats.damaged);
+            let Stats {
+                items,
+                bytes,
+                foreign,
+                damaged,
+                ..
+            } = stats;
             info!(
-                spans,
-                bytes, foreign, damaged, "the spool has what an earlier run left"
+                dir = %settings.dir.display(),
+                items, bytes, foreign, damaged, "the spool has what an earlier run left"
             );
         }
         let mut state = self.shared.state();
         (state.attached, state.problem, state.stats) = (true, None, stats);
+        state.backlog |= spool.has_unread();
         drop(state);
         self.spool = Some(spool);
         self.sync_at = None;
@@ -147,11 +153,21 @@ impl Spooler {
         work.settled.drain(..).for_each(|seq| spool.settle(seq));
         let failed = self.write(&mut spool, &mut work);
         let loaded = self.load(&mut spool, now, &work);
+        if self.shared.settings.ordered {
+            // Goes over what is lent already: nothing new waits for that.
+            let _ = spool.read_next(0);
+        }
         let there = self.sync(&mut spool, now);
         let losses = spool.take_losses();
         self.count(losses);
         let mut state = self.shared.state();
         self.put_back(&mut state, work);
+        let behind = state.backlog;
+        state.backlog = spool.has_unread();
+        if behind && !state.backlog {
+            // Somebody may wait for it.
+            self.shared.ready.notify_one();
+        }
         for (seq, batch) in loaded {
             state.bytes += batch.body.len();
             state.loaded_bytes += batch.body.len();
@@ -166,7 +182,7 @@ impl Spooler {
             self.write_at = Some(now + DISK_PAUSE);
             self.log(
                 now,
-                || warn!(%error, "cannot write to the spool, spans stay in memory"),
+                || warn!(%error, "cannot write to the spool, what waits stays in memory"),
             );
         }
         if !there {
@@ -203,13 +219,19 @@ impl Spooler {
         {
             work.spill.extend(state.pop_fresh());
         }
+        // From here on what waits is behind what is on disk, also while that is written.
+        state.backlog |= !work.spill.is_empty();
+        // Where order matters, what is older than what is written is written before.
+        let older = self.shared.settings.ordered && !work.spill.is_empty();
         for (ticket, lent) in &mut state.lent {
-            let alone = lent.record.is_none() && spools(lent.batch.signal);
-            if alone && !lent.copying && due(lent.since) {
+            let alone = lent.record.is_none() && !lent.copying;
+            if alone && (older || due(lent.since)) {
                 lent.copying = true;
                 work.copies.push((*ticket, lent.batch.clone()));
             }
         }
+        // As they were lent.
+        work.copies.sort_unstable_by_key(|(ticket, _)| *ticket);
         work
     }
 
@@ -374,15 +396,15 @@ impl Spooler {
             state.fresh.push_front(Fresh { batch, since: now });
         }
         state.settled.clear();
-        state.attached = false;
+        (state.attached, state.backlog) = (false, false);
         state.problem = Some("its directory was removed".into());
         drop(state);
-        let spans = spool.stats().items.saturating_sub(kept);
-        self.counters.lost_queued(spans, DropReason::SpoolMissing);
+        let items = spool.stats().items.saturating_sub(kept);
+        self.counters.lost_queued(items, DropReason::SpoolMissing);
         self.syncing = false;
         self.syncer = self.syncer.take().and_then(|_| Syncer::start().ok());
         warn!(
-            spans,
+            items,
             "the spool's directory was removed, with what was in it"
         );
         self.open_at = None;

@@ -19,6 +19,7 @@ fn settings(dir: &Path, memory: usize, disk: u64) -> Settings {
         patience: Duration::from_millis(250),
         sync: Duration::from_millis(250),
         drain_bytes: 64 << 20,
+        ordered: false,
     }
 }
 
@@ -273,14 +274,14 @@ async fn of_two_agents_one_has_the_directory_and_the_other_waits_for_it() {
         problem.contains(&format!("process {} uses it", std::process::id())),
         "{problem}"
     );
-    assert!(!second.queue.is_durable(Signal::Traces));
+    assert!(!second.queue.is_durable());
     second.push(batch(2, 10, 1000));
     second.pass(Duration::from_secs(6)).await;
     assert_eq!(second.drain().await, [2]);
     // The queue holds the directory as long as its spooler lives.
     assert_eq!(first.end().queued, 10);
     second.pass(Duration::from_secs(6)).await;
-    assert!(second.queue.is_durable(Signal::Traces));
+    assert!(second.queue.is_durable());
     assert_eq!(second.drain().await, [1]);
 }
 
@@ -330,33 +331,63 @@ fn the_thread_does_the_same() {
     assert_eq!(ids.len() as u64 + dropped, accepted as u64);
 }
 
+/// Where order matters, whatever becomes of memory, disk, gateway and agent.
 #[tokio::test(start_paused = true)]
-async fn other_signals_stay_in_memory_and_leave_room_for_spans() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut rig = Rig::new(settings(dir.path(), 1 << 20, 16 << 20));
-    let profile = |id| Batch {
-        signal: Signal::Profiles,
-        ..batch(id, 1, 100 << 10)
-    };
-    assert_eq!(rig.queue.try_push(profile(1)), Ok(()));
-    assert_eq!(rig.queue.try_push(profile(2)), Ok(()));
-    assert_eq!(rig.queue.try_push(profile(3)), Err(Refused::Full));
-    rig.push(batch(4, 10, 100));
-    let lent = rig.queue.try_pop().unwrap();
-    assert_eq!(id(&lent), 1);
-    rig.pass(Duration::from_secs(1)).await;
-    // The span alone went to disk.
-    let depth = rig.queue.depth();
-    assert_eq!(depth.spool.unwrap().stats.items, 10);
-    assert!(!rig.queue.is_durable(Signal::Profiles));
-    assert!(!rig.queue.give_back(lent));
-    assert_eq!(rig.queue.try_push(profile(5)), Ok(()));
-    for expected in [2, 5] {
-        let taken = rig.queue.try_pop().unwrap();
-        assert_eq!(id(&taken), expected);
-        rig.queue.settle(&taken);
+async fn values_that_follow_each_other_come_in_order() {
+    for seed in 1..200u64 {
+        let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        let mut below = |bound: u64| {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            (random >> 11) % bound
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let mut settings = settings(dir.path(), 1 << 20, 64 << 20);
+        settings.ordered = true;
+        settings.drain_bytes = 1 << 20;
+        let (mut next, mut last) = (0, None);
+        for life in (0..4).rev() {
+            let mut rig = Rig::new(settings.clone());
+            let mut lent: Option<Taken> = None;
+            for _ in 0..below(60) {
+                match below(4) {
+                    // More than a quarter of the memory, so that it is written before its time.
+                    0 => (0..1 + below(6)).for_each(|_| {
+                        rig.push(batch(next, 1, 100_000));
+                        next += 1;
+                    }),
+                    1 if lent.is_none() => {
+                        lent = rig.pop();
+                        if let Some(taken) = &lent {
+                            assert!(last < Some(id(taken)), "seed {seed}: {last:?}, {taken:?}");
+                            last = Some(id(taken));
+                        }
+                    }
+                    2 => lent.iter().for_each(|taken| rig.deliver(taken)),
+                    _ => rig.pass(Duration::from_millis(below(400))).await,
+                }
+                if rig.counters.snapshot().in_flight == 0 {
+                    lent = None;
+                }
+            }
+            if life == 0 {
+                lent.iter().for_each(|taken| rig.deliver(taken));
+            } else if let Some(taken) = lent {
+                // What is under way at the end comes again, as the first.
+                last = id(&taken).checked_sub(1);
+                rig.counters.returned(1);
+                assert!(rig.queue.give_back(taken));
+            }
+            if life == 0 {
+                let ids = rig.drain().await;
+                assert!(ids.is_sorted() && ids.first().is_none_or(|it| last < Some(*it)));
+            }
+            let end = rig.end();
+            let refused = end.dropped_for(DropReason::QueueFull);
+            assert!(end.balances(), "seed {seed}: {end:?}");
+            assert_eq!(end.dropped_total(), refused, "seed {seed}: {end:?}");
+            assert!(life > 0 || end.queued == 0, "seed {seed}: {end:?}");
+        }
     }
-    assert_eq!(rig.drain().await, [4]);
-    assert_eq!(rig.queue.depth().bytes, 0);
-    assert!(rig.end().balances());
 }

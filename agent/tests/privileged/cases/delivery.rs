@@ -1,14 +1,16 @@
 //! `remora run` itself is killed, and a collector of somebody else is restarted, while
 //! requests go on: what was accepted arrives.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use opentelemetry_proto::tonic::metrics::v1::{Metric, metric::Data};
+
 use super::itself::{gateway, received, spans, text};
-use super::metrics::{rotel, sleepy};
+use super::metrics::{metrics, rotel, sleepy};
 use crate::clients::{curl, wrk};
 use crate::harness::process::{Spawned, free_port, remora, run};
 use crate::harness::{require_privilege, wait_until};
@@ -16,6 +18,11 @@ use crate::servers::nginx::Nginx;
 
 /// An agent that keeps every span of requests to `port`, with a spool in `dir`.
 fn agent(port: u16, endpoint: u16, dir: &Path, log: &Path) -> Spawned {
+    with_metrics("none", port, endpoint, dir, log)
+}
+
+/// The same with metrics, once a second.
+fn with_metrics(exporter: &str, port: u16, endpoint: u16, dir: &Path, log: &Path) -> Spawned {
     Spawned::logged(
         remora()
             .arg("run")
@@ -26,7 +33,8 @@ fn agent(port: u16, endpoint: u16, dir: &Path, log: &Path) -> Spawned {
             .env("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
             .env("OTEL_BSP_SCHEDULE_DELAY", "100")
             .env("OTEL_TRACES_SAMPLER", "always_on")
-            .env("OTEL_METRICS_EXPORTER", "none")
+            .env("OTEL_METRICS_EXPORTER", exporter)
+            .env("OTEL_METRIC_EXPORT_INTERVAL", "1000")
             .env("REMORA_SPOOL_DIR", dir.join("spool"))
             // Other tests make requests as well.
             .env("REMORA_INCLUDE", format!("port={port}"))
@@ -142,4 +150,84 @@ fn a_collector_that_restarts_under_load() {
     });
     assert_eq!(ids.len() as u64, reported, "{line}");
     println!("{line}");
+}
+
+/// Data points in a metric, by their times.
+fn times(metric: &Metric) -> Vec<u64> {
+    match metric.data.as_ref().unwrap() {
+        Data::Histogram(it) => it.data_points.iter().map(|it| it.time_unix_nano).collect(),
+        Data::Sum(it) => it.data_points.iter().map(|it| it.time_unix_nano).collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Nobody listens while there are metrics, and there are none any more when somebody does:
+/// they come all the same, in order, and are counted by both runs.
+#[test]
+fn metrics_of_an_outage_come_with_the_next_run() {
+    require_privilege!();
+    let (gateway, nginx) = (gateway(), Nginx::start());
+    let dir = gateway.dir.path();
+    let log = dir.join("agent.log");
+    let mut first = with_metrics("otlp", nginx.port(), free_port(), dir, &log);
+    says(&log, "remora: exporting to");
+    for number in 0..20 {
+        curl::one(
+            &[],
+            &format!("http://127.0.0.1:{}/hello/{number}", nginx.port()),
+        );
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    first.signal(libc::SIGTERM);
+    assert!(first.wait().success());
+    let line = |log: &Path| {
+        let said = fs::read_to_string(log).unwrap();
+        let lines: Vec<_> = said.lines().filter(|it| it.contains("metrics: ")).collect();
+        assert_eq!(lines.len(), 1, "{said}");
+        lines[0].to_owned()
+    };
+    let said = line(&log);
+    let numbers: Vec<u64> = said
+        .split(' ')
+        .filter_map(|word| word.parse().ok())
+        .collect();
+    let reported = numbers[0];
+    assert!(reported > 20, "{said}");
+    assert_eq!(
+        said,
+        format!(
+            "remora: metrics: {reported} reported = 0 delivered + 0 dropped + {reported} kept \
+             in the spool data points"
+        )
+    );
+    assert!(metrics(dir).is_empty());
+
+    let mut second = agent(nginx.port(), gateway.port, dir, &log);
+    says(&log, "remora: exporting to");
+    let points = |metrics: &[Metric]| metrics.iter().map(|it| times(it).len() as u64).sum::<u64>();
+    let arrived = wait_until("the metrics", || {
+        std::thread::sleep(Duration::from_millis(50));
+        let arrived = metrics(dir);
+        (points(&arrived) >= reported).then_some(arrived)
+    });
+    second.signal(libc::SIGTERM);
+    assert!(second.wait().success());
+    assert_eq!(points(&metrics(dir)), reported);
+    assert_eq!(
+        line(&log),
+        format!(
+            "remora: metrics: {reported} reported = {reported} delivered + 0 dropped data points"
+        )
+    );
+    let mut last = BTreeMap::new();
+    for metric in &arrived {
+        for time in times(metric) {
+            let before = last.insert(metric.name.clone(), time);
+            assert!(
+                before <= Some(time),
+                "{}: {before:?} before {time}",
+                metric.name
+            );
+        }
+    }
 }

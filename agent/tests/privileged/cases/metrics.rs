@@ -56,7 +56,7 @@ pub(super) fn rotel(to: u16, dir: &Path, http: u16) -> Option<(Spawned, u16)> {
 }
 
 /// Metrics received so far, in order.
-fn metrics(dir: &Path) -> Vec<Metric> {
+pub(super) fn metrics(dir: &Path) -> Vec<Metric> {
     let mut files: Vec<_> = fs::read_dir(dir)
         .unwrap()
         .map(|entry| entry.unwrap().path())

@@ -62,6 +62,7 @@ impl Rig {
             patience: Duration::from_millis(5),
             sync: Duration::from_millis(5),
             drain_bytes: 64 * MIB,
+            ordered: false,
         };
         Self {
             queue: TieredQueue::start(settings, Arc::clone(&counters)).unwrap(),
@@ -184,11 +185,11 @@ fn a_read_only_disk_leaves_the_memory() {
     let mut rig = Rig::new(&at.join("spool"));
     let problem = rig.problem().unwrap();
     assert!(problem.contains("Read-only file system"), "{problem}");
-    assert!(!rig.queue.is_durable(Signal::Traces));
+    assert!(!rig.queue.is_durable());
     rig.push(20);
     assert_eq!(rig.drain().len(), 20);
     run(Command::new("mount").args(["-o", "remount,rw"]).arg(&at));
     wait_until("the directory is made", || {
-        rig.queue.is_durable(Signal::Traces).then_some(())
+        rig.queue.is_durable().then_some(())
     });
 }
