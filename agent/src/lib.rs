@@ -24,6 +24,7 @@ pub mod recording;
 pub mod replay;
 pub mod route;
 pub mod sampling;
+pub mod seldom;
 pub mod signal;
 pub mod span;
 pub mod telemetry;

@@ -50,6 +50,8 @@ enum Task {
     Picture,
     /// Trace and export a high rate of requests, and fail if one is lost
     BenchLoss(bench::loss::Args),
+    /// Trace while no gateway takes anything, and fail if the agent grows over its limit
+    BenchOutage(bench::outage::Args),
 }
 
 fn main() -> ExitCode {
@@ -75,6 +77,7 @@ fn main() -> ExitCode {
         Task::BenchLatency(args) => bench::latency::main(&args).map(done),
         Task::Picture => picture::main().map(done),
         Task::BenchLoss(args) => bench::loss::main(&args).map(done),
+        Task::BenchOutage(args) => bench::outage::main(&args).map(done),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,

@@ -16,15 +16,13 @@ use super::pace::{Load, Pace};
 use super::retry::{Backoff, Outcome, RetryPolicy, random};
 use super::target::{Pass, Way};
 use crate::queue::{Queue, Room, Taken};
+use crate::seldom::Seldom;
 
 /// Longest pause between attempts once the agent is about to end.
 const DRAIN_PAUSE: Duration = Duration::from_millis(250);
 
 /// A gateway that asks for a longer pause is called again after this.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
-
-/// The log says the same thing at most this often.
-const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Time to end what is under way.
 const GRACE: Duration = Duration::from_millis(200);
@@ -54,7 +52,7 @@ pub struct Delivery {
     active: AtomicUsize,
     /// Notified when there are fewer.
     freed: Notify,
-    last_log: Mutex<Option<Instant>>,
+    said: Mutex<Seldom<Word>>,
 }
 
 /// One of the requests that may be under way.
@@ -66,6 +64,16 @@ impl Drop for Slot {
         self.0.publish();
         self.0.freed.notify_waiters();
     }
+}
+
+/// What the log tells.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Word {
+    Away,
+    TooLarge,
+    Refused,
+    InPart,
+    GivenUp,
 }
 
 enum End {
@@ -93,7 +101,7 @@ impl Delivery {
             pace: Mutex::new(pace),
             active: AtomicUsize::new(0),
             freed: Notify::new(),
-            last_log: Mutex::default(),
+            said: Mutex::default(),
         };
         delivery.publish();
         delivery
@@ -273,27 +281,35 @@ impl Delivery {
                 Outcome::TooLarge { cause } => {
                     self.answered(pass);
                     self.paced(|pace| pace.too_large(bytes, now));
-                    self.log(|| warn!(signal, items, bytes, %cause, "request too large for the gateway, sending it in parts"));
+                    self.log(Word::TooLarge, || warn!(signal, items, bytes, %cause, "request too large for the gateway, sending it in parts"));
                     let halves = group.cut();
                     return halves.map_or(End::GivenUp(DropReason::Rejected), End::Cut);
                 }
                 Outcome::Refused { cause } | Outcome::Unauthorized { cause } => {
                     self.answered(pass);
-                    self.log(|| warn!(signal, items, %cause, "the gateway refused a request"));
+                    self.log(
+                        Word::Refused,
+                        || warn!(signal, items, %cause, "the gateway refused a request"),
+                    );
                     return End::GivenUp(DropReason::Rejected);
                 }
                 Outcome::Retry { after, cause } => (after.map(|it| it.min(MAX_RETRY_AFTER)), cause),
             };
             let next = now + backoff.delay(after, random());
             let gateway = pass.target.name();
-            self.log(|| warn!(signal, gateway, cause, "cannot deliver, will try again"));
+            self.log(Word::Away, || {
+                warn!(signal, gateway, cause, "cannot deliver, will try again")
+            });
             pass.failed(after);
             self.paced(|pace| pace.failed(began, now, late.then_some(bytes)));
             // Others may go while this one waits.
             *slot = None;
             let over = next.saturating_duration_since(first) > self.policy.max_elapsed;
             if over && !self.queue.is_durable() {
-                self.log(|| warn!(signal, items, %cause, "gave up on a request"));
+                self.log(
+                    Word::GivenUp,
+                    || warn!(signal, items, %cause, "gave up on a request"),
+                );
                 return End::GivenUp(DropReason::RetryExhausted);
             }
             self.pause(next, after.is_some()).await;
@@ -377,7 +393,7 @@ impl Delivery {
     fn remark(&self, rejected: u64, message: &str) {
         if rejected > 0 || !message.is_empty() {
             let signal = self.way.signal.name();
-            self.log(|| {
+            self.log(Word::InPart, || {
                 warn!(
                     signal,
                     rejected, message, "the gateway took a request in part"
@@ -403,12 +419,11 @@ impl Delivery {
         self.pace.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn log(&self, say: impl FnOnce()) {
-        let mut last = self.last_log.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        if last.is_none_or(|last| now.duration_since(last) >= LOG_INTERVAL) {
-            *last = Some(now);
-            drop(last);
+    fn log(&self, word: Word, say: impl FnOnce()) {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = said.is_due(word, Instant::now());
+        drop(said);
+        if due {
             say();
         }
     }

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// How long a program may take to end after SIGTERM.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a program may take to end after SIGTERM. The agent tries for ten seconds to deliver what it has.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A program of ours. It is ended when this is dropped.
 pub(super) struct Running {
@@ -62,10 +62,19 @@ impl Running {
             .context("/proc/PID/stat")
     }
 
+    /// Resident memory, bytes.
+    pub(super) fn rss(&self) -> Result<u64> {
+        self.memory("VmRSS:")
+    }
+
     /// Largest resident memory so far, bytes.
     pub(super) fn rss_peak(&self) -> Result<u64> {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, name: &str) -> Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
         let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
         Ok(kib.context("/proc/PID/status")? << 10)
     }

@@ -114,14 +114,14 @@ pub(crate) fn main(args: &Args) -> Result<()> {
 
 /// The numbers in the last lines of `remora run`.
 #[derive(PartialEq, Debug)]
-struct Accounts {
-    seen: u64,
-    reported: u64,
-    delivered: u64,
+pub(super) struct Accounts {
+    pub(super) seen: u64,
+    pub(super) reported: u64,
+    pub(super) delivered: u64,
 }
 
 impl Accounts {
-    fn read(said: &str) -> Option<Self> {
+    pub(super) fn read(said: &str) -> Option<Self> {
         let number = |before: &str| {
             said.lines()
                 .filter(|line| line.contains(" = ") && !line.contains(": metrics: "))

@@ -1,5 +1,5 @@
 //! `bench-hooks`, `bench-throughput`, `bench-latency`: what tracing costs the traced, and
-//! `bench-loss`: whether it keeps up.
+//! `bench-loss`: whether it keeps up, `bench-outage`: what it holds meanwhile.
 
 mod calls;
 mod child;
@@ -7,6 +7,7 @@ pub(crate) mod hooks;
 pub(crate) mod latency;
 mod load;
 pub(crate) mod loss;
+pub(crate) mod outage;
 mod pair;
 mod programs;
 mod sink;

@@ -68,13 +68,15 @@ impl Agent {
     }
 
     /// Has it send spans to a gateway that speaks OTLP/HTTP.
-    pub(super) fn exporting_to(mut self, gateway: SocketAddr) -> Self {
-        let endpoint = format!("http://{gateway}");
-        self.env
-            .push(("OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(), endpoint));
-        // Every span is sent, because every one is counted.
-        let sampler = ("OTEL_TRACES_SAMPLER".to_owned(), "always_on".to_owned());
-        self.env.push(sampler);
+    pub(super) fn exporting_to(self, gateway: SocketAddr) -> Self {
+        self.with("OTEL_EXPORTER_OTLP_ENDPOINT", &format!("http://{gateway}"))
+            // Every span is sent, because every one is counted.
+            .with("OTEL_TRACES_SAMPLER", "always_on")
+    }
+
+    /// Sets a variable.
+    pub(super) fn with(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.to_owned(), value.to_owned()));
         self
     }
 }

@@ -22,6 +22,7 @@ const STAGES: [(&str, &[&str]); 8] = [
             "exit",
             "text",
             "clock",
+            "seldom",
             "signal",
             "span::ids",
             "profile::model",

@@ -14,13 +14,12 @@ use crate::export::counters::{DropReason, ExportCounters};
 use crate::export::retry::random;
 use crate::queue::spool::disk::OsDisk;
 use crate::queue::spool::{AppendError, Losses, Next, Spool, Stats, SyncJob, Synced};
+use crate::seldom::Seldom;
 
 /// How often a directory that could not be used is tried again.
 const REOPEN: Duration = Duration::from_secs(5);
 /// How long a disk that failed is left alone.
 const DISK_PAUSE: Duration = Duration::from_secs(1);
-/// The log says the same thing at most this often.
-const LOG_INTERVAL: Duration = Duration::from_secs(10);
 /// Longest time between two looks.
 const IDLE: Duration = Duration::from_millis(100);
 
@@ -38,7 +37,7 @@ pub struct Spooler {
     syncing: bool,
     budget: f64,
     budget_at: Instant,
-    last_log: Option<Instant>,
+    said: Seldom<Word>,
 }
 
 /// What the spooler takes out of the memory at once.
@@ -66,7 +65,7 @@ impl Spooler {
             syncing: false,
             budget: 0.0,
             budget_at: Instant::now(),
-            last_log: None,
+            said: Seldom::default(),
         }
     }
 
@@ -108,7 +107,7 @@ impl Spooler {
             Ok(spool) => spool,
             Err(error) => {
                 let problem = format!("{}: {error}", settings.dir.display());
-                self.log(now, || {
+                self.log(Word::Unusable, now, || {
                     warn!(
                         problem,
                         "the spool cannot be used, what waits is kept in memory only"
@@ -181,6 +180,7 @@ impl Spooler {
         if let Some(error) = failed {
             self.write_at = Some(now + DISK_PAUSE);
             self.log(
+                Word::NotWritten,
                 now,
                 || warn!(%error, "cannot write to the spool, what waits stays in memory"),
             );
@@ -371,7 +371,7 @@ impl Spooler {
 
     fn synced(&mut self, result: io::Result<()>, now: Instant) {
         if let Err(error) = result {
-            self.log(now, || {
+            self.log(Word::NotSynced, now, || {
                 warn!(%error, "cannot sync the spool: what is in it survives a restart of the agent, but maybe not of the host");
             });
         }
@@ -460,15 +460,19 @@ impl Spooler {
         self.spool = None;
     }
 
-    fn log(&mut self, now: Instant, say: impl FnOnce()) {
-        if self
-            .last_log
-            .is_none_or(|last| now.saturating_duration_since(last) >= LOG_INTERVAL)
-        {
-            self.last_log = Some(now);
+    fn log(&mut self, word: Word, now: Instant, say: impl FnOnce()) {
+        if self.said.is_due(word, now) {
             say();
         }
     }
+}
+
+/// What the log tells.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Word {
+    Unusable,
+    NotWritten,
+    NotSynced,
 }
 
 fn lost(losses: Losses) -> u64 {
