@@ -5,12 +5,14 @@ mod diagnostics;
 mod error;
 mod maps;
 mod memory;
+mod programs;
 mod quiesce;
 mod rules;
 mod verifier;
 
 pub use error::CaptureError;
 pub use memory::kernel_memory;
+pub use programs::ProgramStats;
 pub(crate) use rules::processes_running;
 pub use rules::{Rule, Rules, Verdict};
 pub use verifier::verified_by_log;
@@ -21,8 +23,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use aya::maps::{Map, MapData, PerCpuArray, ProgramArray, RingBuf};
+use aya::programs::Program;
 use aya::programs::raw_trace_point::RawTracePointLinkId;
-use aya::programs::{Program, RawTracePoint};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 use remora_common::config::{Config, HEAD_BYTES, config_flags};
 use remora_common::counters::COUNT;
@@ -34,6 +36,7 @@ use crate::preflight::btf::{self, Btf};
 
 use access::Access;
 use diagnostics::Diagnostics;
+use programs::{CONN_ENDS, STAGES, hooks};
 
 /// The kernel programs: `agent/ebpf/remora.bpf.o` unless the build asked for another.
 /// `cargo xtask build-ebpf` makes the file, and one beside it that names the sources it was
@@ -81,42 +84,6 @@ impl Default for CaptureConfig {
         }
     }
 }
-
-/// Programs in the order in which they are attached: the ends of calls before their
-/// beginnings, so that no beginning waits for an end that is never seen.
-const HOOKS: [(&str, &str); 7] = [
-    ("sched_process_exit", "sched_process_exit"),
-    ("sched_process_exec", "sched_process_exec"),
-    ("sched_process_fork", "sched_process_fork"),
-    ("tcp_destroy_sock", "tcp_destroy_sock"),
-    ("inet_sock_set_state", "inet_sock_set_state"),
-    ("sys_exit", "sys_exit"),
-    ("sys_enter", "sys_enter"),
-];
-
-/// Those of [`HOOKS`] that tell of connections that end.
-const CONN_ENDS: [&str; 2] = ["tcp_destroy_sock", "inet_sock_set_state"];
-
-/// Programs that are attached as well where tracepoints of system calls can be preempted:
-/// there the kernel leaves a program out while a preempted thread is within it on the
-/// same CPU. The second one does what the first one could not.
-const AGAIN: [(&str, &str); 2] = [
-    ("sys_exit_again", "sys_exit"),
-    ("sys_enter_again", "sys_enter"),
-];
-
-/// First kernel on which they can. The change came with Linux 7; nothing shows it to
-/// userspace but the version.
-const PREEMPTIBLE_SINCE: u32 = 7;
-
-/// Programs that others continue in, with their index.
-const STAGES: [(&str, u32); 5] = [
-    ("advance", 0),
-    ("announce", 1),
-    ("give_up", 2),
-    ("follow_frames", 3),
-    ("look_again", 4),
-];
 
 /// The loaded and attached programs. Everything is undone when this is dropped.
 pub struct Capture {
@@ -168,11 +135,11 @@ impl Capture {
         access: Access,
     ) -> Result<Self, CaptureError> {
         let mut ebpf = Self::object(config, offsets, access, VerifierLogLevel::default())?;
-        load_programs(&mut ebpf)?;
+        programs::load(&mut ebpf)?;
         let mut stages = ProgramArray::try_from(maps::take(&mut ebpf, "STAGES")?)
             .map_err(CaptureError::from_map)?;
         for (name, index) in STAGES {
-            let fd = program(&mut ebpf, name)?
+            let fd = programs::named(&mut ebpf, name)?
                 .fd()
                 .map_err(|e| CaptureError::from_program(name, e))?;
             stages.set(index, fd, 0).map_err(CaptureError::from_map)?;
@@ -207,7 +174,7 @@ impl Capture {
             .ring_bytes
             .clamp(RING_BYTES.0, 1 << 30)
             .next_power_of_two();
-        let preemptible = preemptible();
+        let preemptible = programs::preemptible();
         let mut globals = Config {
             self_tgid: std::process::id(),
             head_bytes: config.head_bytes.clamp(HEAD_BYTES.0, HEAD_BYTES.2),
@@ -248,7 +215,7 @@ impl Capture {
 
     fn attach(&mut self) -> Result<(), CaptureError> {
         for (name, hook) in hooks() {
-            let link = program(&mut self.ebpf, name)?
+            let link = programs::named(&mut self.ebpf, name)?
                 .attach(hook)
                 .map_err(|e| CaptureError::from_program(name, e))?;
             self.links.push((name, link));
@@ -270,7 +237,7 @@ impl Capture {
             .drain(..)
             .partition(|(name, _)| CONN_ENDS.contains(name));
         for (name, link) in ends.into_iter().chain(calls.into_iter().rev()) {
-            program(&mut self.ebpf, name)?
+            programs::named(&mut self.ebpf, name)?
                 .detach(link)
                 .map_err(|e| CaptureError::from_program(name, e))?;
         }
@@ -447,78 +414,8 @@ fn pace(taken: usize, passed: Duration, timeout: Duration) -> Duration {
 /// Most records taken in one [`Capture::poll`].
 const DRAIN_MAX: usize = 65_536;
 
-/// What the kernel says of one loaded program.
-#[derive(Clone, Debug)]
-pub struct ProgramStats {
-    /// Name of the program.
-    pub name: String,
-    /// Instructions of the program, after the kernel's rewriting.
-    pub instructions: Option<u32>,
-    /// Instructions the verifier walked through.
-    pub verified: Option<u32>,
-    /// Runs while `kernel.bpf_stats_enabled` was 1.
-    pub runs: u64,
-    /// Time in these runs, ns.
-    pub run_time_ns: u64,
-}
-
-/// Loads all programs that this kernel needs, on as many threads: the verifier walks
-/// through each for up to half a second, and does not wait for itself.
-fn load_programs(ebpf: &mut Ebpf) -> Result<(), CaptureError> {
-    let stages = STAGES.into_iter().map(|(name, _)| name);
-    let mut wanted: Vec<&str> = hooks().map(|(name, _)| name).chain(stages).collect();
-    std::thread::scope(|scope| {
-        let mut loads = Vec::new();
-        for (name, program) in ebpf.programs_mut() {
-            let Some(at) = wanted.iter().position(|wanted| *wanted == name) else {
-                continue;
-            };
-            let name = wanted.swap_remove(at);
-            loads.push(scope.spawn(move || {
-                <&mut RawTracePoint>::try_from(program)
-                    .and_then(RawTracePoint::load)
-                    .map_err(|e| CaptureError::from_program(name, e))
-            }));
-        }
-        for load in loads {
-            load.join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        }
-        Ok(())
-    })
-}
-
-/// The programs to attach to this kernel, in order.
-fn hooks() -> impl Iterator<Item = (&'static str, &'static str)> {
-    let again = preemptible();
-    // Behind the first ones: the kernel runs them in the order in which they came.
-    HOOKS
-        .into_iter()
-        .chain(AGAIN.into_iter().filter(move |_| again))
-}
-
-/// Whether tracepoints of system calls can be preempted.
-fn preemptible() -> bool {
-    kernel_major().is_some_and(|major| major >= PREEMPTIBLE_SINCE)
-}
-
 const fn flag(set: bool, flag: u32) -> u32 {
     if set { flag } else { 0 }
-}
-
-/// The first number of the kernel's version.
-fn kernel_major() -> Option<u32> {
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").ok()?;
-    release.split('.').next()?.trim().parse().ok()
-}
-
-fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut RawTracePoint, CaptureError> {
-    ebpf.program_mut(name)
-        .ok_or_else(|| CaptureError::Object {
-            what: format!("program `{name}` is missing"),
-        })?
-        .try_into()
-        .map_err(|e| CaptureError::from_program(name, e))
 }
 
 fn kernel_types() -> Result<(Offsets, Access), CaptureError> {

@@ -10,7 +10,8 @@ use std::io;
 use aya::VerifierLogLevel;
 use aya::programs::ProgramError;
 
-use super::{Capture, CaptureConfig, CaptureError, STAGES, hooks, kernel_types, program};
+use super::programs::{self, STAGES, hooks};
+use super::{Capture, CaptureConfig, CaptureError, kernel_types};
 
 /// Name and verifier instruction count of every program of this kernel, in order. No
 /// descriptor can be opened by this process meanwhile.
@@ -23,7 +24,7 @@ pub fn verified_by_log(config: &CaptureConfig) -> Result<Vec<(&'static str, u32)
     let names = hooks().map(|(name, _)| name);
     let mut counts = Vec::new();
     for name in names.chain(STAGES.map(|(name, _)| name)) {
-        let program = program(&mut ebpf, name)?;
+        let program = programs::named(&mut ebpf, name)?;
         let unable = |error: io::Error| CaptureError::Object {
             what: format!("program `{name}`: {error}"),
         };

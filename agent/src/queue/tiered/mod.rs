@@ -16,6 +16,7 @@
 //! ([`spooler`]) does that, and another one waits for the disk to sync.
 
 mod spooler;
+mod syncer;
 #[cfg(test)]
 mod tests;
 

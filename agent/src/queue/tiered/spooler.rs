@@ -2,18 +2,18 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use super::syncer::Syncer;
 use super::{Fresh, Shared, State};
 use crate::export::batch::Batch;
 use crate::export::counters::{DropReason, ExportCounters};
 use crate::export::retry::random;
 use crate::queue::spool::disk::OsDisk;
-use crate::queue::spool::{AppendError, Losses, Next, Spool, Stats, SyncJob, Synced};
+use crate::queue::spool::{AppendError, Losses, Next, Spool, Stats};
 use crate::seldom::Seldom;
 
 /// How often a directory that could not be used is tried again.
@@ -477,40 +477,4 @@ enum Word {
 
 fn lost(losses: Losses) -> u64 {
     losses.full + losses.corrupt + losses.missing
-}
-
-/// The thread that waits for the disk.
-#[derive(Debug)]
-struct Syncer {
-    jobs: Sender<SyncJob>,
-    done: Receiver<Synced>,
-}
-
-impl Syncer {
-    fn start() -> io::Result<Self> {
-        let (jobs, work) = channel::<SyncJob>();
-        let (tell, done) = channel();
-        std::thread::Builder::new()
-            .name("remora-sync".into())
-            .spawn(move || {
-                while let Ok(job) = work.recv() {
-                    if tell.send(job.run()).is_err() {
-                        return;
-                    }
-                }
-            })?;
-        Ok(Self { jobs, done })
-    }
-
-    fn begin(&self, job: SyncJob) -> bool {
-        self.jobs.send(job).is_ok()
-    }
-
-    fn done(&self) -> Option<Synced> {
-        self.done.try_recv().ok()
-    }
-
-    fn wait(&self) -> Option<Synced> {
-        self.done.recv().ok()
-    }
 }
