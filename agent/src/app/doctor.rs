@@ -105,13 +105,10 @@ fn spool(settings: &SpoolSettings) -> Check {
         Ok(spans) => {
             let mut observed = format!("{dir}: {} spans", spans.items);
             let (mut bytes, mut damaged) = (spans.bytes, spans.damaged > 0);
-            for (signal, unit) in [
-                (Signal::Metrics, "data points"),
-                (Signal::Profiles, "profiles"),
-            ] {
+            for signal in [Signal::Metrics, Signal::Profiles] {
                 // Those that are not there were never needed.
                 if let Ok(stats) = look(signal) {
-                    observed.push_str(&format!(", {} {unit}", stats.items));
+                    observed.push_str(&format!(", {} {}", stats.items, signal.unit()));
                     bytes += stats.bytes;
                     damaged |= stats.damaged > 0;
                 }

@@ -167,7 +167,7 @@ pub(super) fn run(run: &Run) -> Result<u8, Failure> {
     let exported = exporter.shutdown(FLUSH);
     if let Some(counters) = metered {
         let line = export_line(&counters.snapshot());
-        eprintln!("remora: metrics: {line} data points");
+        eprintln!("remora: {}: {line}", Signal::Metrics.unit());
     }
     let summary = accounts(ledger?, own);
     eprintln!("remora: {}", output::ledger_line(&summary, &Screen::file()));

@@ -58,15 +58,6 @@ fn bytes_max(command: &SpoolCommand) -> u64 {
     command.config.spool.as_ref().map_or(0, |spool| spool.bytes)
 }
 
-/// What is in a spool, by its words and as a key.
-const fn unit(signal: Signal) -> (&'static str, &'static str) {
-    match signal {
-        Signal::Traces => ("spans", "spans"),
-        Signal::Metrics => ("data points", "data_points"),
-        Signal::Profiles => ("profiles", "profiles"),
-    }
-}
-
 fn stats(command: &SpoolCommand, signal: Signal, stats: &Stats, losses: Losses) -> Value {
     let mut line = json!({
         "kind": "spool",
@@ -81,36 +72,45 @@ fn stats(command: &SpoolCommand, signal: Signal, stats: &Stats, losses: Losses) 
         "lost_corrupt": losses.corrupt,
         "lost_missing": losses.missing,
     });
-    line[unit(signal).1] = stats.items.into();
+    line[signal.unit_key()] = stats.items.into();
     line
 }
 
 fn status(command: &SpoolCommand) -> Result<u8, Failure> {
-    let mut text = String::new();
+    let (mut text, mut bytes) = (String::new(), 0);
     for (signal, mut spool) in spools(command)? {
         let (found, losses) = (spool.stats(), spool.take_losses());
+        bytes += found.bytes;
         text += &match command.format {
             Format::Json => format!("{}\n", stats(command, signal, &found, losses)),
             Format::Table => {
                 format!(
-                    "{}: {} {} in {} batches, {} of {} in {} segments\n",
+                    "{}: {} {}, {} in {} and {}\n",
                     dir_of(command, signal).display(),
                     found.items,
-                    unit(signal).0,
-                    found.records,
+                    signal.unit(),
                     ShortSize(found.bytes),
-                    ShortSize(bytes_max(command)),
-                    found.segments,
+                    counted(found.records, "batch", "batches"),
+                    counted(found.segments, "file", "files"),
                 ) + &remarks(signal, &found, losses)
             }
         };
     }
+    if command.format == Format::Table {
+        let most = ShortSize(bytes_max(command));
+        text += &format!("{} of at most {most} in all\n", ShortSize(bytes));
+    }
     print(&text)
+}
+
+/// A number of things.
+fn counted(number: u64, one: &str, more: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { more })
 }
 
 fn remarks(signal: Signal, found: &Stats, losses: Losses) -> String {
     let mut text = String::new();
-    let unit = unit(signal).0;
+    let unit = signal.unit();
     for (count, what) in [
         (
             found.damaged,
@@ -144,7 +144,7 @@ fn inspect(command: &SpoolCommand) -> Result<u8, Failure> {
                     let mut line = json!({
                         "kind": "batch", "number": seq, "signal": name, "bytes": bytes,
                     });
-                    line[unit(signal).1] = items.into();
+                    line[signal.unit_key()] = items.into();
                     line.to_string()
                 }
                 Format::Table => format!("{seq:>10}  {name:<8}  {items:>7}  {bytes:>9}"),
@@ -173,7 +173,7 @@ fn verify(command: &SpoolCommand) -> Result<u8, Failure> {
         text += &match command.format {
             Format::Json => {
                 let mut line = stats(command, signal, &found, losses);
-                line[unit(signal).1] = items.into();
+                line[signal.unit_key()] = items.into();
                 line["batches"] = batches.into();
                 format!("{line}\n")
             }
@@ -183,8 +183,9 @@ fn verify(command: &SpoolCommand) -> Result<u8, Failure> {
                 } else {
                     "not all can be read"
                 };
-                let unit = unit(signal).0;
-                format!("{items} {unit} in {batches} batches: {verdict}\n")
+                let unit = signal.unit();
+                let batches = counted(batches, "batch", "batches");
+                format!("{items} {unit} in {batches}: {verdict}\n")
                     + &remarks(signal, &found, losses)
             }
         };
@@ -228,7 +229,7 @@ fn drain(command: &SpoolCommand) -> Result<u8, Failure> {
         all &= end.delivered == end.accepted;
         let of = match lane.signal {
             Signal::Traces => String::new(),
-            other => format!("{}: ", unit(other).0),
+            other => format!("{}: ", other.unit()),
         };
         eprintln!("remora: {of}{}", export_line(&end));
     }

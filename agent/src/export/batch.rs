@@ -41,6 +41,22 @@ impl Signal {
         }
     }
 
+    /// What its batches consist of, in words.
+    #[must_use]
+    pub const fn unit(self) -> &'static str {
+        match self {
+            Self::Traces => "spans",
+            Self::Metrics => "data points",
+            Self::Profiles => "profiles",
+        }
+    }
+
+    /// The same as a key or as part of a name.
+    #[must_use]
+    pub fn unit_key(self) -> String {
+        self.unit().replace(' ', "_")
+    }
+
     /// The signal's part of `OTEL_EXPORTER_OTLP_…` variables.
     #[must_use]
     pub const fn variable(self) -> &'static str {

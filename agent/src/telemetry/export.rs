@@ -35,15 +35,6 @@ impl LaneMetrics {
     }
 }
 
-/// What its items are called in names and in help texts.
-const fn unit(signal: Signal) -> (&'static str, &'static str) {
-    match signal {
-        Signal::Traces => ("spans", "Spans"),
-        Signal::Metrics => ("data_points", "Data points"),
-        Signal::Profiles => ("profiles", "Profiles"),
-    }
-}
-
 type Value = fn(&LaneMetrics) -> u64;
 
 /// Renders all families.
@@ -127,7 +118,7 @@ fn by_signal(
 }
 
 fn items(text: &mut Text, lane: &LaneMetrics) {
-    let (unit, words) = unit(lane.signal);
+    let (unit, words) = (lane.signal.unit_key(), lane.signal.unit());
     let counts = &lane.counts;
     for (name, help, value) in [
         ("accepted", "handed to the exporter", counts.accepted),
@@ -140,7 +131,7 @@ fn items(text: &mut Text, lane: &LaneMetrics) {
     ] {
         let (name, help) = (
             format!("remora_{unit}_{name}_total"),
-            format!("{words} {help}."),
+            format!("Number of {words} {help}."),
         );
         text.single(&name, "counter", &help, value);
     }
@@ -148,7 +139,7 @@ fn items(text: &mut Text, lane: &LaneMetrics) {
     text.family(
         &name,
         "counter",
-        &format!("{words} given up by the exporter."),
+        &format!("Number of {words} given up by the exporter."),
     );
     for reason in DropReason::ALL {
         text.sample(
@@ -157,7 +148,7 @@ fn items(text: &mut Text, lane: &LaneMetrics) {
             counts.dropped_for(reason),
         );
     }
-    let help = format!("{words} accepted, and neither delivered nor dropped yet.");
+    let help = format!("Number of {words} accepted, and neither delivered nor dropped yet.");
     text.single(
         &format!("remora_{unit}_queued"),
         "gauge",

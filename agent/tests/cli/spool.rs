@@ -89,7 +89,7 @@ fn what_is_there_is_shown_and_sent() {
     let dir = tempfile::tempdir().unwrap();
     leave(dir.path());
     let status = text(&spool("status", dir.path(), "").stdout);
-    assert!(status.contains("7 spans in 2 batches"), "{status}");
+    assert!(status.contains(": 7 spans, "), "{status}");
     let verified = spool("verify", dir.path(), "");
     assert_eq!(verified.status.code(), Some(0));
     assert_eq!(
@@ -107,7 +107,7 @@ fn what_is_there_is_shown_and_sent() {
         "{said}"
     );
     let status = text(&spool("status", dir.path(), "").stdout);
-    assert!(status.contains("0 spans in 0 batches"), "{status}");
+    assert!(status.contains(": 0 spans, "), "{status}");
 }
 
 #[test]
@@ -179,9 +179,9 @@ fn each_signal_is_shown_and_sent() {
     leave_one(dir.path(), Signal::Profiles, 2);
     let shown = text(&spool("status", dir.path(), "").stdout);
     for expected in [
-        "7 spans in 2 batches",
-        "/metrics: 50 data points in 1 batches",
-        "/profiles: 2 profiles in 1 batches",
+        ": 7 spans, ",
+        "/metrics: 50 data points, ",
+        "/profiles: 2 profiles, ",
     ] {
         assert!(shown.contains(expected), "{shown}");
     }

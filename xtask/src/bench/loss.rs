@@ -124,7 +124,7 @@ impl Accounts {
     pub(super) fn read(said: &str) -> Option<Self> {
         let number = |before: &str| {
             said.lines()
-                .filter(|line| line.contains(" = ") && !line.contains(": metrics: "))
+                .filter(|line| line.contains(" = ") && !line.contains(": data points: "))
                 .find_map(|line| {
                     line.split_once(before)?
                         .0
@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn reads_what_run_prints() {
         let said = "remora: exporting to x\n\
-                    remora: metrics: 2 reported = 2 delivered + 0 dropped data points\n\
+                    remora: data points: 2 reported = 2 delivered + 0 dropped\n\
                     remora: 12 seen = 9 reported + 0 filtered + 3 lost (ring_full 3)\n\
                     remora: 9 reported = 7 delivered + 2 dropped (queue_full 2)\n";
         let expected = Accounts {

@@ -182,7 +182,10 @@ fn metrics_of_an_outage_come_with_the_next_run() {
     assert!(first.wait().success());
     let line = |log: &Path| {
         let said = fs::read_to_string(log).unwrap();
-        let lines: Vec<_> = said.lines().filter(|it| it.contains("metrics: ")).collect();
+        let lines: Vec<_> = said
+            .lines()
+            .filter(|it| it.contains("data points: "))
+            .collect();
         assert_eq!(lines.len(), 1, "{said}");
         lines[0].to_owned()
     };
@@ -196,8 +199,8 @@ fn metrics_of_an_outage_come_with_the_next_run() {
     assert_eq!(
         said,
         format!(
-            "remora: metrics: {reported} reported = 0 delivered + 0 dropped + {reported} kept \
-             in the spool data points"
+            "remora: data points: {reported} reported = 0 delivered + 0 dropped + {reported} kept \
+             in the spool"
         )
     );
     assert!(metrics(dir).is_empty());
@@ -215,9 +218,7 @@ fn metrics_of_an_outage_come_with_the_next_run() {
     assert_eq!(points(&metrics(dir)), reported);
     assert_eq!(
         line(&log),
-        format!(
-            "remora: metrics: {reported} reported = {reported} delivered + 0 dropped data points"
-        )
+        format!("remora: data points: {reported} reported = {reported} delivered + 0 dropped")
     );
     let mut last = BTreeMap::new();
     for metric in &arrived {
