@@ -5,6 +5,7 @@
 //! nothing is allocated once it has grown to the longest line.
 
 use std::io::{self, Write};
+use std::net::SocketAddr;
 
 use super::query::QueryPolicy;
 use super::{Report, Why, losses};
@@ -239,14 +240,25 @@ fn hex(out: &mut Vec<u8>, name: &str, value: Option<&[u8]>) {
     };
     out.push(b'"');
     for byte in value {
-        out.push(DIGITS[usize::from(byte >> 4)]);
-        out.push(DIGITS[usize::from(byte & 15)]);
+        let digits = [byte >> 4, byte & 15].map(|digit| DIGITS[usize::from(digit)]);
+        out.extend_from_slice(&digits);
     }
     out.push(b'"');
 }
 
 fn endpoint(out: &mut Vec<u8>, name: &str, end: &Endpoint) {
     match end {
+        // What nearly all are, and what `fmt` takes a tenth of the whole line for.
+        Endpoint::Tcp(SocketAddr::V4(address)) => {
+            key(out, name);
+            for (at, byte) in address.ip().octets().into_iter().enumerate() {
+                out.push(if at == 0 { b'"' } else { b'.' });
+                decimal(out, byte.into());
+            }
+            out.push(b':');
+            decimal(out, address.port().into());
+            out.push(b'"');
+        }
         Endpoint::Tcp(address) => {
             key(out, name);
             // Writing to a `Vec` cannot fail, and addresses need no escapes.
@@ -266,6 +278,12 @@ fn quoted(out: &mut Vec<u8>, text: &str) {
 /// need no escape are copied as they are. DEL and the C1 controls are escaped as
 /// well: lines end up on terminals.
 fn escaped(out: &mut Vec<u8>, text: &str) {
+    let plain = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
+    // Without an end in between, so that many bytes are looked at in one instruction.
+    if text.bytes().fold(true, |all, byte| all & plain(byte)) {
+        out.extend_from_slice(text.as_bytes());
+        return;
+    }
     let mut copied = 0;
     for (at, c) in text.char_indices() {
         let short = match c {
