@@ -229,9 +229,13 @@ impl Queue for TieredQueue {
     fn try_pop_within(&self, room: Room) -> Option<Taken> {
         let mut state = self.shared.state();
         let ordered = self.shared.settings.ordered;
-        let from_disk =
-            !state.loaded.is_empty() && (ordered || state.turn || state.fresh.is_empty());
-        if from_disk {
+        // Where everything goes to disk first, it comes from there; unless the disk fails.
+        let all = self.shared.disk_first() && state.attached && !state.closed;
+        let stays = (all && state.problem.is_none()) || (ordered && state.backlog);
+        // What must not be lent is nothing to take turns with: it may be gone, to disk, before
+        // anybody is woken for what was read.
+        let alone = stays || state.fresh.is_empty();
+        if !state.loaded.is_empty() && (ordered || state.turn || alone) {
             let (_, batch) = state.loaded.front()?;
             if !room.holds(batch) {
                 return None;
@@ -244,12 +248,7 @@ impl Queue for TieredQueue {
             self.shared.wake.notify_one();
             return Some(taken);
         }
-        // Where everything goes to disk first, it comes from there; unless the disk fails.
-        let all = self.shared.disk_first() && state.attached && !state.closed;
-        if (all && state.problem.is_none()) || (ordered && state.backlog) {
-            return None;
-        }
-        if !room.holds(&state.fresh.front()?.batch) {
+        if stays || !room.holds(&state.fresh.front()?.batch) {
             return None;
         }
         state.turn = true;

@@ -139,6 +139,26 @@ async fn what_waits_is_on_disk_in_time_and_comes_back_in_order() {
     assert_eq!(rig.end().delivered, 200);
 }
 
+/// Whoever takes batches is not told again of what was read from disk long ago.
+#[tokio::test(start_paused = true)]
+async fn what_was_read_is_lent_while_more_waits_to_be_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut settings = settings(dir.path(), 1 << 20, 16 << 20);
+    (settings.patience, settings.sync) = (Duration::ZERO, Duration::ZERO);
+    let mut rig = Rig::new(settings);
+    (0..3).for_each(|n| rig.push(batch(n, 1, 1000)));
+    assert!(rig.pop().is_none(), "it is not on disk yet");
+    rig.pass(Duration::from_millis(1)).await;
+    for n in 0..3 {
+        let taken = rig.pop().expect("it was read");
+        assert_eq!(id(&taken), n);
+        rig.deliver(&taken);
+        rig.push(batch(3 + n, 1, 1000));
+    }
+    assert!(rig.pop().is_none(), "it is not on disk yet");
+    assert_eq!(rig.drain().await, [3, 4, 5]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_restart_resumes_and_loses_nothing() {
     let dir = tempfile::tempdir().unwrap();
