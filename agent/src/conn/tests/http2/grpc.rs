@@ -98,6 +98,10 @@ fn a_cancelled_call_is_not_one_whose_time_was_over() {
     let ms = 1_000_000;
     assert_eq!(ended("100m", 100 * ms), "DEADLINE_EXCEEDED");
     assert_eq!(ended("100m", 98 * ms), "DEADLINE_EXCEEDED");
+    assert_eq!(ended("100m", 90 * ms), "DEADLINE_EXCEEDED");
+    assert_eq!(ended("100m", 86 * ms), "CANCELLED");
+    assert_eq!(ended("1S", 965 * ms), "DEADLINE_EXCEEDED");
+    assert_eq!(ended("1S", 955 * ms), "CANCELLED");
     assert_eq!(ended("100m", 50 * ms), "CANCELLED");
     assert_eq!(ended("1H", 100 * ms), "CANCELLED");
     assert_eq!(ended("nonsense", 100 * ms), "CANCELLED");
