@@ -162,10 +162,10 @@ impl Tree {
         let mut depth = 0;
         let mut left = Some(path);
         while let Some(path) = left {
-            let (segment, behind) = cut(path, b'/');
+            let (segment, behind) = segment::cut(path, b'/');
             left = behind;
             // Matrix parameters (RFC 3986, section 3.3) are no part of a route.
-            let (segment, _) = cut(segment, b';');
+            let (segment, _) = segment::cut(segment, b';');
             if segment.is_empty() {
                 continue;
             }
@@ -532,13 +532,4 @@ fn key(parent: u32, word: &str) -> u64 {
     hasher.write_u32(parent);
     hasher.write(word.as_bytes());
     hasher.finish()
-}
-/// What is before the first such byte, which is ASCII, and what is behind it. Segments are short:
-/// a search that is made for long texts (`str::split`) takes twice as long.
-#[inline]
-fn cut(text: &str, at: u8) -> (&str, Option<&str>) {
-    match text.bytes().position(|byte| byte == at) {
-        Some(place) => (&text[..place], Some(&text[place + 1..])),
-        None => (text, None),
-    }
 }

@@ -37,7 +37,7 @@ impl MemoryMetrics {
             (
                 "remora_memory_limit_bytes",
                 "gauge",
-                "Shares of memory_limit.",
+                "What the watched shares of memory_limit may hold: the queue of spans, and requests under way.",
                 "part",
                 limits.collect::<Vec<_>>(),
             ),

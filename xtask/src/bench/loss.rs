@@ -118,6 +118,10 @@ pub(super) struct Accounts {
     pub(super) seen: u64,
     pub(super) reported: u64,
     pub(super) delivered: u64,
+    /// By the exporter.
+    pub(super) dropped: u64,
+    /// For the next run.
+    pub(super) kept: u64,
 }
 
 impl Accounts {
@@ -138,6 +142,9 @@ impl Accounts {
             seen: number(" seen = ")?,
             reported: number(" reported + ")?,
             delivered: number(" delivered + ")?,
+            dropped: number(" dropped")?,
+            // Said only if there is something.
+            kept: number(" kept in the spool").unwrap_or(0),
         })
     }
 }
@@ -156,8 +163,12 @@ mod tests {
             seen: 12,
             reported: 9,
             delivered: 7,
+            dropped: 2,
+            kept: 0,
         };
         assert_eq!(Accounts::read(said), Some(expected));
+        let said = said.replace("(queue_full 2)", "(queue_full 2) + 5 kept in the spool");
+        assert_eq!(Accounts::read(&said).unwrap().kept, 5);
         assert_eq!(Accounts::read("remora: exporting to x\n"), None);
     }
 }

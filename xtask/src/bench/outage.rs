@@ -87,6 +87,10 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     ensure!(accounts.seen >= done.requests * 2, "requests were not seen");
     ensure!(accounts.delivered == 0, "somebody took spans");
     ensure!(
+        accounts.reported == accounts.dropped + accounts.kept,
+        "spans are neither kept nor counted as dropped"
+    );
+    ensure!(
         peak <= args.memory << 20,
         "the agent was larger than its limit"
     );

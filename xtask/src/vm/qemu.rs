@@ -33,10 +33,10 @@ pub(crate) fn boot(vmlinuz: &Path, initramfs: &Path, dir: &Path) -> Result<Run> 
     // No KVM: it does not run these guests in a nested machine, and emulation takes
     // a few seconds only.
     let machine = Command::new("qemu-system-x86_64")
-        // One thread for both processors of a guest: two machines run at a time, and a processor
-        // that runs into the breakpoint with which the other one just patches the kernel's code
-        // (static calls of tracepoints, while programs are attached) was taken for a real one
-        // once: "Oops: int3", and a panic.
+        // One thread for both processors of a guest. On two, 7.2 panicked once ("Oops: int3" in
+        // `trace_syscall_enter`) where one processor runs code that the other one is patching;
+        // whether the emulator is to blame is not proven. Two machines run at a time, so that
+        // nothing is lost.
         .args(["-accel", "tcg,thread=single", "-smp", "2", "-m", "1G"])
         // QEMU 7.2 gets an unlocked CMPXCHG16B wrong now and then, and the slab
         // allocator of 6.12 uses it: without this, three in ten boots end in a panic.

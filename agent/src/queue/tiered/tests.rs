@@ -192,7 +192,6 @@ async fn an_hour_without_a_gateway() {
     let dir = tempfile::tempdir().unwrap();
     let settings = settings(dir.path(), 4 << 20, 64 << 20);
     let mut rig = Rig::new(settings.clone());
-    let under_way: Vec<Taken> = Vec::new();
     for second in 0..3600u64 {
         // Two batches of 5,000 spans, 200 KB each.
         for half in 0..2 {
@@ -207,7 +206,6 @@ async fn an_hour_without_a_gateway() {
             assert!(spool.bytes > settings.limits.bytes * 9 / 10, "{spool:?}");
         }
     }
-    drop(under_way);
     let outage = rig.counters.snapshot();
     let lost = outage.dropped_for(DropReason::SpoolFull);
     assert_eq!(outage.accepted, 36_000_000);
