@@ -96,13 +96,10 @@ impl OsDisk {
     /// [`io::ErrorKind::WouldBlock`] if another process has it, the text names it; else
     /// whatever keeps it from being made, opened and written to.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let new = !path.is_dir();
-        DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-        if new && let Some(parent) = path.parent() {
-            // Else what is in it may be gone with it after a power cut. Where the parent must
-            // not be read, there is nothing to be done about that.
+        make_dir(path, |parent| {
+            // Where it must not be read, there is nothing to be done about that.
             let _ = File::open(parent).and_then(|parent| parent.sync_all());
-        }
+        })?;
         let dir = File::open(path)?;
         let mut lock = OpenOptions::new()
             .read(true)
@@ -145,6 +142,25 @@ impl OsDisk {
             _lock: None,
         })
     }
+}
+
+/// Makes a directory for its owner only, and what is missing above it. `sync` gets each
+/// directory in which one was made, from the top: unsynced, a new directory may be gone after
+/// a power cut, with everything that was synced in it.
+fn make_dir(path: &Path, mut sync: impl FnMut(&Path)) -> io::Result<()> {
+    let above = path.ancestors().filter(|path| !path.as_os_str().is_empty());
+    let missing: Vec<&Path> = above.take_while(|path| !path.is_dir()).collect();
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    for made in missing.iter().rev() {
+        sync(directory_of(made));
+    }
+    Ok(())
+}
+
+/// The directory that a name is in.
+fn directory_of(path: &Path) -> &Path {
+    let parent = path.parent().filter(|path| !path.as_os_str().is_empty());
+    parent.unwrap_or(Path::new("."))
 }
 
 impl Disk for OsDisk {
@@ -238,5 +254,34 @@ impl DiskFile for OsFile {
 
     fn sync(&self) -> io::Result<()> {
         self.0.sync_data()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_directory_that_is_made_is_synced_where_it_was_made() {
+        let root = tempfile::tempdir().unwrap();
+        let spool = root.path().join("a/b/spool");
+        let mut synced = Vec::new();
+        make_dir(&spool, |path| {
+            assert!(spool.is_dir(), "nothing is synced before it is made");
+            synced.push(path.to_owned());
+        })
+        .unwrap();
+        let parts = ["", "a", "a/b"];
+        assert_eq!(synced, parts.map(|part| root.path().join(part)));
+        let mode = fs::metadata(&spool).unwrap().mode();
+        assert_eq!(mode & 0o777, 0o700);
+        // What is there is left alone.
+        make_dir(&spool, |path| panic!("{}", path.display())).unwrap();
+    }
+
+    #[test]
+    fn a_name_alone_is_in_this_directory() {
+        assert_eq!(directory_of(Path::new("spool")), Path::new("."));
+        assert_eq!(directory_of(Path::new("a/spool")), Path::new("a"));
     }
 }
