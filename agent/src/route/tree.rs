@@ -182,9 +182,7 @@ impl Tree {
 
     #[inline]
     fn step(&mut self, at: u32, segment: &str, learn: bool) -> Result<u32, Unrouted> {
-        if segment::is_value(segment) {
-            return self.variable(at, learn);
-        }
+        // No value is ever a word of the tree, so what is found there need not be looked at.
         if let Some(child) = self.find(at, segment) {
             if learn {
                 let count = &mut self.nodes[child as usize].count;
@@ -196,7 +194,7 @@ impl Tree {
             }
             return Ok(child);
         }
-        if self.nodes[at as usize].folded {
+        if segment::is_value(segment) || self.nodes[at as usize].folded {
             return self.variable(at, learn);
         }
         if !learn {
