@@ -84,6 +84,13 @@ impl<W: Write> Report for JsonLines<W> {
     }
 }
 
+/// `,"name":`, in one piece so that it is copied at once. Names need no escapes.
+macro_rules! key {
+    ($name:literal) => {
+        concat!(",\"", $name, "\":").as_bytes()
+    };
+}
+
 /// Appends the line of an exchange.
 pub fn request(out: &mut Vec<u8>, exchange: &Exchange<'_>, query: &QueryPolicy) {
     let process = exchange.process;
@@ -91,13 +98,13 @@ pub fn request(out: &mut Vec<u8>, exchange: &Exchange<'_>, query: &QueryPolicy) 
     out.extend_from_slice(b"{\"kind\":\"request\",\"start\":\"");
     out.extend_from_slice(&Rfc3339(exchange.start_unix_ns).bytes());
     out.push(b'"');
-    number(out, "duration_ns", Some(exchange.duration_ns));
-    number(out, "ttfb_ns", exchange.ttfb_ns);
-    string(out, "side", Some(side(exchange.side)));
-    string(out, "protocol", Some(protocol(exchange.protocol)));
-    string(out, "method", exchange.method);
-    string(out, "path", exchange.path);
-    key(out, "query");
+    number(out, key!("duration_ns"), Some(exchange.duration_ns));
+    number(out, key!("ttfb_ns"), exchange.ttfb_ns);
+    string(out, key!("side"), Some(side(exchange.side)));
+    string(out, key!("protocol"), Some(protocol(exchange.protocol)));
+    string(out, key!("method"), exchange.method);
+    string(out, key!("path"), exchange.path);
+    out.extend_from_slice(key!("query"));
     match exchange.query.filter(|_| query.shows_any()) {
         Some(text) => {
             out.push(b'"');
@@ -106,34 +113,38 @@ pub fn request(out: &mut Vec<u8>, exchange: &Exchange<'_>, query: &QueryPolicy) 
         }
         None => out.extend_from_slice(b"null"),
     }
-    string(out, "route", exchange.route);
-    number(out, "status", exchange.status.map(u64::from));
+    string(out, key!("route"), exchange.route);
+    number(out, key!("status"), exchange.status.map(u64::from));
     // Empty if the path is not known.
     let rpc_method = (exchange.rpc.map(|rpc| rpc.method)).filter(|method| !method.is_empty());
-    string(out, "rpc_method", rpc_method);
+    string(out, key!("rpc_method"), rpc_method);
     let grpc_status = exchange.rpc.and_then(|rpc| rpc.status);
-    number(out, "grpc_status", grpc_status.map(u64::from));
-    number(out, "request_body_bytes", exchange.request_body_bytes);
-    number(out, "response_body_bytes", exchange.response_body_bytes);
-    number(out, "pid", Some(process.tgid.into()));
-    number(out, "tid", Some(exchange.tid.into()));
-    string(out, "comm", Some(&process.comm));
-    string(out, "service", Some(&process.service));
-    string(out, "container_id", process.container_id.as_deref());
+    number(out, key!("grpc_status"), grpc_status.map(u64::from));
+    number(out, key!("request_body_bytes"), exchange.request_body_bytes);
+    number(
+        out,
+        key!("response_body_bytes"),
+        exchange.response_body_bytes,
+    );
+    number(out, key!("pid"), Some(process.tgid.into()));
+    number(out, key!("tid"), Some(exchange.tid.into()));
+    string(out, key!("comm"), Some(&process.comm));
+    string(out, key!("service"), Some(&process.service));
+    string(out, key!("container_id"), process.container_id.as_deref());
     let conn = exchange.conn;
     let unix = matches!(conn.local, Endpoint::Unix(_));
-    string(out, "network", Some(if unix { "unix" } else { "tcp" }));
-    endpoint(out, "local", &conn.local);
-    endpoint(out, "peer", &conn.peer);
-    hex(out, "trace_id", Some(&trace.trace_id));
-    hex(out, "span_id", Some(&trace.span_id));
-    hex(
+    string(
         out,
-        "parent_span_id",
-        trace.parent_span_id.as_ref().map(<[u8; 8]>::as_slice),
+        key!("network"),
+        Some(if unix { "unix" } else { "tcp" }),
     );
-    string(out, "user_agent", exchange.user_agent);
-    string(out, "error", exchange.error);
+    endpoint(out, key!("local"), &conn.local);
+    endpoint(out, key!("peer"), &conn.peer);
+    hex(out, key!("trace_id"), Some(&trace.trace_id));
+    hex(out, key!("span_id"), Some(&trace.span_id));
+    hex(out, key!("parent_span_id"), trace.parent_span_id.as_ref());
+    string(out, key!("user_agent"), exchange.user_agent);
+    string(out, key!("error"), exchange.error);
     out.extend_from_slice(b",\"incomplete\":[");
     for (at, name) in exchange.incomplete.names().enumerate() {
         out.extend_from_slice(if at == 0 { b"\"" } else { b",\"" });
@@ -148,8 +159,8 @@ pub fn sampling(out: &mut Vec<u8>, why: &Why<'_>) {
     out.truncate(out.len().saturating_sub(2));
     out.extend_from_slice(b",\"sampling\":{\"kept\":");
     out.extend_from_slice(if why.kept { b"true" } else { b"false" });
-    string(out, "by", Some(why.by));
-    key(out, "probability");
+    string(out, key!("by"), Some(why.by));
+    out.extend_from_slice(key!("probability"));
     match why.probability {
         // Writing to a `Vec` cannot fail.
         Some(probability) => drop(write!(out, "{probability}")),
@@ -161,9 +172,9 @@ pub fn sampling(out: &mut Vec<u8>, why: &Why<'_>) {
 /// Appends the last line.
 pub fn summary(out: &mut Vec<u8>, totals: &Summary) {
     out.extend_from_slice(b"{\"kind\":\"summary\"");
-    number(out, "seen", Some(totals.seen));
-    number(out, "emitted", Some(totals.emitted));
-    number(out, "filtered", Some(totals.filtered));
+    number(out, key!("seen"), Some(totals.seen));
+    number(out, key!("emitted"), Some(totals.emitted));
+    number(out, key!("filtered"), Some(totals.filtered));
     out.extend_from_slice(b",\"lost\":{");
     for (at, (name, value)) in losses(&totals.lost).into_iter().enumerate() {
         if at > 0 {
@@ -194,63 +205,48 @@ const fn protocol(protocol: Protocol) -> &'static str {
     }
 }
 
-/// `,"name":` with a name that needs no escapes.
-fn key(out: &mut Vec<u8>, name: &str) {
-    out.extend_from_slice(b",\"");
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b"\":");
-}
-
-fn string(out: &mut Vec<u8>, name: &str, value: Option<&str>) {
-    key(out, name);
+#[inline]
+fn string(out: &mut Vec<u8>, key: &[u8], value: Option<&str>) {
+    out.extend_from_slice(key);
     match value {
         Some(value) => quoted(out, value),
         None => out.extend_from_slice(b"null"),
     }
 }
 
-fn number(out: &mut Vec<u8>, name: &str, value: Option<u64>) {
-    key(out, name);
+#[inline]
+fn number(out: &mut Vec<u8>, key: &[u8], value: Option<u64>) {
+    out.extend_from_slice(key);
     match value {
         Some(value) => decimal(out, value),
         None => out.extend_from_slice(b"null"),
     }
 }
 
-fn decimal(out: &mut Vec<u8>, mut value: u64) {
-    let mut text = [0; 20];
-    let mut start = text.len();
-    loop {
-        start -= 1;
-        text[start] = b'0' + (value % 10) as u8;
-        value /= 10;
-        if value == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&text[start..]);
+fn decimal(out: &mut Vec<u8>, value: u64) {
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
-fn hex(out: &mut Vec<u8>, name: &str, value: Option<&[u8]>) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    key(out, name);
+#[inline]
+fn hex<const N: usize>(out: &mut Vec<u8>, key: &[u8], value: Option<&[u8; N]>) {
+    out.extend_from_slice(key);
     let Some(value) = value else {
         out.extend_from_slice(b"null");
         return;
     };
+    // Without a table, so that many digits are made in one instruction.
+    let digit = |half: u8| half + if half < 10 { b'0' } else { b'a' - 10 };
+    let digits = value.map(|byte| [digit(byte >> 4), digit(byte & 15)]);
     out.push(b'"');
-    for byte in value {
-        let digits = [byte >> 4, byte & 15].map(|digit| DIGITS[usize::from(digit)]);
-        out.extend_from_slice(&digits);
-    }
+    out.extend_from_slice(digits.as_flattened());
     out.push(b'"');
 }
 
-fn endpoint(out: &mut Vec<u8>, name: &str, end: &Endpoint) {
+fn endpoint(out: &mut Vec<u8>, key: &[u8], end: &Endpoint) {
     match end {
         // What nearly all are, and what `fmt` takes a tenth of the whole line for.
         Endpoint::Tcp(SocketAddr::V4(address)) => {
-            key(out, name);
+            out.extend_from_slice(key);
             for (at, byte) in address.ip().octets().into_iter().enumerate() {
                 out.push(if at == 0 { b'"' } else { b'.' });
                 decimal(out, byte.into());
@@ -260,11 +256,11 @@ fn endpoint(out: &mut Vec<u8>, name: &str, end: &Endpoint) {
             out.push(b'"');
         }
         Endpoint::Tcp(address) => {
-            key(out, name);
+            out.extend_from_slice(key);
             // Writing to a `Vec` cannot fail, and addresses need no escapes.
             let _ = write!(out, "\"{address}\"");
         }
-        Endpoint::Unix(path) => string(out, name, Some(path.as_str()).filter(|p| !p.is_empty())),
+        Endpoint::Unix(path) => string(out, key, Some(path.as_str()).filter(|p| !p.is_empty())),
     }
 }
 
