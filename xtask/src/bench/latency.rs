@@ -47,6 +47,9 @@ pub(crate) struct Args {
     /// Length of a slice, seconds
     #[arg(long, default_value_t = 3)]
     seconds: u32,
+    /// Send every span, to a gateway on the same CPUs; else those that sampling keeps
+    #[arg(long)]
+    every_span: bool,
 }
 
 /// Measures and prints.
@@ -55,7 +58,10 @@ pub(crate) struct Args {
 /// Not root, a connection that fails, or an agent that ends.
 pub(crate) fn main(args: &Args) -> Result<()> {
     let sink = Sink::start()?;
-    let agent = Agent::new(args.agent.clone(), "run")?.exporting_to(sink.address);
+    let mut agent = Agent::new(args.agent.clone(), "run")?.exporting_to(sink.address);
+    if args.every_span {
+        agent = agent.keeping_all();
+    }
     let server = pair::serve(Duration::from_micros(args.work))?;
     let plan = Plan {
         connections: args.connections,

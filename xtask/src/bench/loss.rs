@@ -39,7 +39,9 @@ pub(crate) struct Args {
 /// A request that was lost, or spans that the sink did not get.
 pub(crate) fn main(args: &Args) -> Result<()> {
     let sink = Sink::start()?;
-    let agent = Agent::new(args.agent.clone(), "run")?.exporting_to(sink.address);
+    let agent = Agent::new(args.agent.clone(), "run")?
+        .exporting_to(sink.address)
+        .keeping_all();
     let ask: Box<dyn FnOnce() -> Result<Load>> = match args.protocol {
         Protocol::Http1 => {
             let server = pair::serve(Duration::ZERO)?;

@@ -41,6 +41,7 @@ pub(crate) struct Args {
 pub(crate) fn main(args: &Args) -> Result<()> {
     let mut agent = Agent::new(args.agent.clone(), "run")?
         .exporting_to(nobody()?)
+        .keeping_all()
         .with("REMORA_MEMORY_LIMIT", &format!("{}MiB", args.memory));
     if let Some(dir) = &args.spool {
         agent = agent.with("REMORA_SPOOL_DIR", &dir.to_string_lossy());

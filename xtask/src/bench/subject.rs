@@ -70,8 +70,11 @@ impl Agent {
     /// Has it send spans to a gateway that speaks OTLP/HTTP.
     pub(super) fn exporting_to(self, gateway: SocketAddr) -> Self {
         self.with("OTEL_EXPORTER_OTLP_ENDPOINT", &format!("http://{gateway}"))
-            // Every span is sent, because every one is counted.
-            .with("OTEL_TRACES_SAMPLER", "always_on")
+    }
+
+    /// Has it keep every span, where every one is counted.
+    pub(super) fn keeping_all(self) -> Self {
+        self.with("OTEL_TRACES_SAMPLER", "always_on")
     }
 
     /// Sets a variable.
