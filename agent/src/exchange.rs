@@ -210,6 +210,10 @@ impl Incomplete {
         self.0 == 0
     }
 
+    /// All reasons.
+    #[cfg(test)]
+    pub(crate) const ALL: Self = Self((1 << Self::NAMES.len()) - 1);
+
     /// The names used in output, in a fixed order.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         Self::NAMES

@@ -28,6 +28,7 @@ pub fn any_line() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exchange::Incomplete;
     use crate::fixture::{curl, nginx, ok, server_conn, unanswered, unix_conn};
     use crate::ledger::Summary;
     use crate::output::json;
@@ -64,6 +65,14 @@ mod tests {
             validator("request").validate(&request).unwrap();
         }
         validator("summary").validate(&summary()).unwrap();
+    }
+
+    #[test]
+    fn every_reason_is_known_to_the_schema() {
+        let schema: Value = serde_json::from_str(by_name("request").unwrap()).unwrap();
+        let known = &schema["properties"]["incomplete"]["items"]["enum"];
+        let names: Vec<&str> = Incomplete::ALL.names().collect();
+        assert_eq!(*known, serde_json::json!(names));
     }
 
     #[test]
