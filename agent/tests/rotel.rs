@@ -10,6 +10,8 @@
     reason = "a test panics when something is wrong"
 )]
 
+#[path = "support/ports.rs"]
+mod ports;
 #[path = "export/receiver.rs"]
 #[allow(dead_code, reason = "the other half of it is for the export tests")]
 mod receiver;

@@ -15,6 +15,8 @@ mod front;
 mod grpc;
 mod http;
 mod pace;
+#[path = "../support/ports.rs"]
+mod ports;
 mod probe;
 mod profiles;
 mod proxy;

@@ -35,6 +35,8 @@ use tokio_stream::wrappers::UnixListenerStream;
 use tonic::codec::CompressionEncoding;
 use tonic::transport::{Server, ServerTlsConfig};
 
+use crate::ports::free_port;
+
 /// How the next request is answered.
 #[derive(Clone, Debug)]
 pub(crate) enum Answer {
@@ -316,10 +318,7 @@ async fn serve(state: Arc<Shared>, stream: impl AsyncRead + AsyncWrite + Send + 
 
 /// An address nobody listens on.
 pub(crate) fn free_address() -> SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
+    (Ipv4Addr::LOCALHOST, free_port()).into()
 }
 
 fn prepare(script: Vec<Answer>) -> (Runtime, Arc<Shared>) {

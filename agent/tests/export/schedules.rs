@@ -360,7 +360,12 @@ fn check(seed: u64, world: &World, next: u64, lives: &[Life]) -> (u64, u64) {
     let missing: Vec<u64> = missing.collect();
     assert!(
         missing.len() as u64 <= full,
-        "seed {seed}: {missing:?} missing, {full} had no room"
+        "seed {seed}: {missing:?} missing, {full} had no room; the first of them came in {:?}",
+        requests
+            .iter()
+            .filter(|(_, ids)| ids.contains(&missing[0]))
+            .map(|(seen, _)| (seen.life, seen.number, seen.at, seen.status, seen.taken))
+            .collect::<Vec<_>>()
     );
     let mut exact = 0;
     for (number, life) in lives.iter().enumerate() {

@@ -22,6 +22,8 @@ mod cases;
 mod clients;
 mod grpc;
 mod harness;
+#[path = "../support/ports.rs"]
+mod ports;
 #[path = "../support/otlp_profiles.rs"]
 mod rules;
 mod servers;

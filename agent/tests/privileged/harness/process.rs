@@ -4,14 +4,14 @@ use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Seek};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use super::wait_until;
+pub(crate) use crate::ports::{free_port, listener};
 
 /// The effective user id of this process.
 pub(crate) fn effective_uid() -> u32 {
@@ -178,24 +178,6 @@ pub(crate) fn resident_bytes(pid: u32) -> u64 {
     let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap();
     let pages: u64 = statm.split_whitespace().nth(1).unwrap().parse().unwrap();
     pages * 4096
-}
-
-/// A TCP port nobody listens on.
-pub(crate) fn free_port() -> u16 {
-    listener().0
-}
-
-/// A listener, and its port. Ports below the ephemeral range are taken, so that no
-/// outgoing connection can grab one that is free for a moment, or be from one.
-pub(crate) fn listener() -> (u16, TcpListener) {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let base = u16::try_from(std::process::id() % 1000).unwrap() * 11;
-    loop {
-        let port = 18_000 + (base + NEXT.fetch_add(1, Ordering::Relaxed)) % 14_000;
-        if let Ok(listener) = TcpListener::bind(("0.0.0.0", port)) {
-            return (port, listener);
-        }
-    }
 }
 
 /// The agent, without the settings of whoever runs the tests.
