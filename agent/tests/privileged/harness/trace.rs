@@ -29,13 +29,16 @@ pub(crate) struct Trace {
 struct Output {
     state: Mutex<State>,
     changed: Condvar,
+    /// What it says. Read when somebody wants to know: under full load the readers would
+    /// take longer for it than the agent, which waits for them.
+    lines: Mutex<Vec<(Instant, Line)>>,
 }
 
 #[derive(Default)]
 struct State {
     ready: bool,
     ended: bool,
-    lines: Vec<(Instant, Line)>,
+    unread: Vec<(Instant, String)>,
     errors: String,
 }
 
@@ -80,7 +83,8 @@ impl Trace {
             output,
             readers,
         };
-        trace.output.wait("the agent to be ready", |state| {
+        trace.output.wait("the agent to be ready", || {
+            let state = trace.output.lock();
             assert!(!state.ended, "the agent ended early: {}", state.errors);
             state.ready.then_some(())
         });
@@ -101,26 +105,27 @@ impl Trace {
     /// deadline has passed: what is missing then is told by the checks that follow.
     pub(crate) fn wait_for(&self, count: usize, wanted: impl Fn(&Request) -> bool) {
         let start = Instant::now();
-        let mut state = self.output.lock();
         let mut seen = 0;
         let mut found = 0;
         while found < count && start.elapsed() < DEADLINE / 3 {
-            found += state.lines[seen..]
+            let lines = self.output.read();
+            found += lines[seen..]
                 .iter()
                 .filter(|(_, line)| matches!(line, Line::Request(request) if wanted(request)))
                 .count();
-            seen = state.lines.len();
+            seen = lines.len();
+            drop(lines);
             if found < count {
-                let wait = Duration::from_millis(100);
-                state = self.output.changed.wait_timeout(state, wait).unwrap().0;
+                self.output.wait_for_more();
             }
         }
     }
 
     /// When the first request that `wanted` accepts was printed.
     pub(crate) fn arrival(&self, wanted: impl Fn(&Request) -> bool) -> Instant {
-        self.output.wait("a request", |state| {
-            state.lines.iter().find_map(|(at, line)| match line {
+        self.output.wait("a request", || {
+            let lines = self.output.read();
+            lines.iter().find_map(|(at, line)| match line {
                 Line::Request(request) if wanted(request) => Some(*at),
                 _ => None,
             })
@@ -155,9 +160,9 @@ impl Trace {
         for reader in self.readers.drain(..) {
             reader.join().unwrap();
         }
-        let mut state = self.output.lock();
+        let lines = std::mem::take(&mut *self.output.read());
+        let state = self.output.lock();
         assert!(status.success(), "{status}: {}", state.errors);
-        let lines = std::mem::take(&mut state.lines);
         Report::new(lines.into_iter().map(|(_, line)| line), &state.errors)
     }
 }
@@ -172,13 +177,32 @@ impl Output {
         for line in stdout.lines() {
             let line = line.unwrap();
             let now = Instant::now();
-            let parsed = serde_json::from_str(&line)
-                .unwrap_or_else(|error| panic!("not as documented: {error}: {line}"));
-            self.lock().lines.push((now, parsed));
+            self.lock().unread.push((now, line));
             self.changed.notify_all();
         }
         self.lock().ended = true;
         self.changed.notify_all();
+    }
+
+    /// All lines so far.
+    fn read(&self) -> MutexGuard<'_, Vec<(Instant, Line)>> {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let unread = std::mem::take(&mut self.lock().unread);
+        lines.extend(unread.into_iter().map(|(at, line)| {
+            let parsed = serde_json::from_str(&line);
+            let parsed =
+                parsed.unwrap_or_else(|error| panic!("not as documented: {error}: {line}"));
+            (at, parsed)
+        }));
+        lines
+    }
+
+    /// Waits a little for something new.
+    fn wait_for_more(&self) {
+        let state = self.lock();
+        if state.unread.is_empty() {
+            drop(self.changed.wait_timeout(state, Duration::from_millis(100)));
+        }
     }
 
     fn read_errors(&self, stderr: impl BufRead) {
@@ -192,20 +216,18 @@ impl Output {
         }
     }
 
-    fn wait<T>(&self, what: &str, mut found: impl FnMut(&State) -> Option<T>) -> T {
+    fn wait<T>(&self, what: &str, mut found: impl FnMut() -> Option<T>) -> T {
         let start = Instant::now();
-        let mut state = self.lock();
         loop {
-            if let Some(value) = found(&state) {
+            if let Some(value) = found() {
                 return value;
             }
             assert!(
                 start.elapsed() < DEADLINE,
                 "gave up waiting for {what}: {}",
-                state.errors
+                self.lock().errors
             );
-            let wait = Duration::from_millis(100);
-            state = self.changed.wait_timeout(state, wait).unwrap().0;
+            self.wait_for_more();
         }
     }
 }
