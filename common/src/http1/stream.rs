@@ -366,7 +366,8 @@ impl Stream {
                     }
                     self.status = (hundreds * 100 + tens * 10 + ones) as u16;
                     self.phase = phase::HEAD;
-                } else if (low & 0xff).wrapping_sub(0x41) > 25 {
+                } else if likeness::of(low, 8) != likeness::REQUEST {
+                    // Judged before by what the first call brought: a byte, perhaps.
                     return Event::Bad;
                 }
             }

@@ -291,6 +291,23 @@ fn other_protocols_are_refused() {
 }
 
 #[test]
+fn a_long_line_is_judged_by_all_its_first_bytes() {
+    // PostgreSQL's `N` (no TLS) comes alone, and what follows has spaces, but no line.
+    let answer = [
+        &b"R\0\0\0\x08\0\0\0\0S\0\0\0\x1aapplication_name\0psql\0"[..],
+        &[b' '; 400],
+    ];
+    let answer = answer.concat();
+    assert!(drive(&[b"N", &answer], false, class::PLAIN).is_err());
+    // A request that comes in the same two calls is one.
+    let path = "x".repeat(400);
+    let rest = format!("ET /{path} HTTP/1.1\r\n\r\n");
+    assert!(drive(&[b"G", rest.as_bytes()], false, class::PLAIN).is_ok());
+    let rest = format!("ROPFIND /{path} HTTP/1.1\r\n\r\n");
+    assert!(drive(&[b"P", rest.as_bytes()], false, class::PLAIN).is_ok());
+}
+
+#[test]
 fn likeness_of_first_bytes() {
     use super::likeness::{NEITHER, NEVER, REQUEST, RESPONSE, class_of, of};
     let judge = |bytes: &[u8]| {

@@ -47,6 +47,39 @@ fn redis() {
     assert_silent(trace, &[redis.port]);
 }
 
+/// Refuses TLS with an `N` that comes alone, as the first byte of a method might; what follows
+/// is a long line with spaces in it.
+#[test]
+fn postgres() {
+    require_privilege!();
+    let versions = std::fs::read_dir("/usr/lib/postgresql").unwrap();
+    let bin = versions.map(|version| version.unwrap().path().join("bin"));
+    let bin = bin.last().expect("PostgreSQL is installed");
+    // It does not run as root.
+    let as_its_user = |program: &str| {
+        let mut run = command("setpriv", &["--reuid=postgres", "--regid=postgres"]);
+        run.arg("--clear-groups").arg(bin.join(program));
+        run
+    };
+    let postgres = Server::start(|port, dir| {
+        run(Command::new("chown").arg("postgres:").arg(dir));
+        let data = dir.join("data");
+        run(as_its_user("initdb").args(["-A", "trust", "-D"]).arg(&data));
+        let mut postgres = as_its_user("postgres");
+        postgres.arg("-D").arg(data).arg("-k").arg(dir);
+        postgres.args(["-p", &port.to_string()]);
+        postgres
+    });
+    let trace = Trace::start(&[]);
+    let port = postgres.port.to_string();
+    for _ in 0..20 {
+        let psql = &mut Command::new(bin.join("psql"));
+        psql.args(["-h", "127.0.0.1", "-U", "postgres", "-p", &port]);
+        run(psql.args(["-At", "-c", "select 1"]));
+    }
+    assert_silent(trace, &[postgres.port]);
+}
+
 #[test]
 fn tls() {
     require_privilege!();
