@@ -53,8 +53,19 @@ impl ProcDir {
     }
 
     pub(crate) fn stat(&self, buffer: &mut Vec<u8>) -> Option<Stat> {
+        parse_stat(self.stat_fields(buffer)?)
+    }
+
+    /// The process that waits for its end; `None` if that is out of sight.
+    pub(crate) fn parent(&self, buffer: &mut Vec<u8>) -> Option<Self> {
+        let mut fields = self.stat_fields(buffer)?.split_ascii_whitespace();
+        Self::open(fields.nth(4 - 3)?.parse().ok()?).ok()
+    }
+
+    /// What follows the name in parentheses: field 3 (state) and on.
+    fn stat_fields<'a>(&self, buffer: &'a mut Vec<u8>) -> Option<&'a str> {
         self.read("stat", 4096, buffer).ok()?;
-        parse_stat(std::str::from_utf8(buffer.rsplit(|&byte| byte == b')').next()?).ok()?)
+        std::str::from_utf8(buffer.rsplit(|&byte| byte == b')').next()?).ok()
     }
 
     /// Reads at most `limit` bytes of a regular file as the process itself sees it.
@@ -75,7 +86,6 @@ impl ProcDir {
     }
 }
 
-/// What follows the name in parentheses: field 3 (state) and on.
 fn parse_stat(rest: &str) -> Option<Stat> {
     let mut fields = rest.split_ascii_whitespace();
     let start_ticks = fields.nth(22 - 3)?.parse().ok()?;

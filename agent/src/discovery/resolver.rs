@@ -15,6 +15,8 @@ const MAX_CGROUP: u64 = 16 << 10;
 const MAX_PACKAGE: u64 = 64 << 10;
 /// Arguments looked at.
 const MAX_ARGS: usize = 256;
+/// Parents asked for the name of a worker: with a server that forks there are two.
+const MAX_PARENTS: u8 = 4;
 /// Processes remembered.
 const MAX_CACHED: usize = 4096;
 /// `USER_HZ`, the unit of times in `/proc`: part of the kernel's interface.
@@ -73,7 +75,7 @@ impl ProcessResolver {
         };
         let service = declared
             .service
-            .unwrap_or_else(|| self.name(dir, executable.as_deref(), &comm));
+            .unwrap_or_else(|| self.name(dir, executable.as_deref(), &comm, MAX_PARENTS));
         ProcessInfo {
             id: 0,
             tgid,
@@ -102,7 +104,8 @@ impl ProcessResolver {
         declared
     }
 
-    fn name(&mut self, dir: &ProcDir, executable: Option<&str>, comm: &str) -> String {
+    /// The name of a program, or that of the one it works for, at most so many `parents` up.
+    fn name(&mut self, dir: &ProcDir, executable: Option<&str>, comm: &str, parents: u8) -> String {
         let line = self.text(dir, "cmdline", MAX_CMDLINE);
         // A program that writes a title over its arguments leaves NULs or spaces behind.
         let line = line.trim_end_matches(['\0', ' ']);
@@ -110,6 +113,12 @@ impl ProcessResolver {
             "" => Vec::new(),
             line => line.split('\0').take(MAX_ARGS).collect(),
         };
+        if parents > 0
+            && service::is_worker(&args)
+            && let Some(name) = self.parents_name(dir, executable, parents - 1)
+        {
+            return name;
+        }
         let cwd = dir.link("cwd");
         let package = |directory: &str| {
             let path = format!("{directory}/package.json");
@@ -123,6 +132,23 @@ impl ProcessResolver {
             package: &package,
             depth: 0,
         })
+    }
+
+    /// The name of the parent, if that is the same interpreter: who outlives its parent is
+    /// given one that says nothing.
+    fn parents_name(
+        &mut self,
+        dir: &ProcDir,
+        executable: Option<&str>,
+        parents: u8,
+    ) -> Option<String> {
+        let parent = dir.parent(&mut self.buffer)?;
+        let same = executable?;
+        if parent.link("exe")? != same {
+            return None;
+        }
+        let comm = self.text(&parent, "comm", 64);
+        Some(self.name(&parent, Some(same), comm.trim_end_matches('\n'), parents))
     }
 
     /// A small text file, empty if it cannot be read.

@@ -46,6 +46,13 @@ pub(super) fn name(command: &Command<'_>) -> String {
     }
 }
 
+/// Whether a command is a worker that Python's `multiprocessing` starts, as `uvicorn` and
+/// `hypercorn` do: it says nothing about what works in it.
+pub(super) fn is_worker(args: &[&str]) -> bool {
+    args.windows(2)
+        .any(|pair| pair[0] == "-c" && pair[1].starts_with("from multiprocessing."))
+}
+
 impl<'a> Command<'a> {
     /// The executable's name; if it is unknown, what the program was called by.
     fn program(&self) -> &'a str {

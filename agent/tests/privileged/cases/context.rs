@@ -71,6 +71,7 @@ fn services_are_named_by_what_they_run() {
     require_privilege!();
     assert_eq!(service(&Nginx::start().server, "/hello/x"), "nginx");
     assert_eq!(service(&programs::gunicorn("sync", &[]), "/hello/x"), "app");
+    assert_eq!(service(&programs::uvicorn(), "/hello/x"), "shop");
     assert_eq!(service(&programs::node(), "/hello/x"), "storefront");
     assert_eq!(
         service(&programs::python("HTTP/1.1"), "/hello/x"),

@@ -1,7 +1,7 @@
 //! Every server with every client: N requests made are N server spans and N client
 //! spans, with the right method, path, status and sizes, and no longer than measured.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::clients::{self, Work, curl, wrk};
 use crate::harness::expect::{Planned, assert_spans, plan};
@@ -56,12 +56,12 @@ fn check(server: &Server) -> Report {
     let planned: usize = work.iter().map(|(_, _, work)| work.done.len()).sum();
     let made = planned + OF_WRK;
     let pids = server.pids();
-    let name = comm(server.process.pid());
+    let names: HashMap<u32, String> = pids.iter().map(|pid| (*pid, comm(*pid))).collect();
     let report = trace.collect(port, 2 * made).lossless();
 
     let (servers, clients) = report.both(port, made);
     for span in &servers {
-        assert_eq!(span.comm, name, "{span:?}");
+        assert_eq!(Some(&span.comm), names.get(&span.pid), "{span:?}");
     }
     for (tag, comm, work) in &work {
         assert_spans(&tagged(&servers, tag), &work.done, &pids);
@@ -143,6 +143,12 @@ fn gunicorn_threads() {
 fn gunicorn_forked_workers() {
     require_privilege!();
     check(&programs::gunicorn("sync", &[]));
+}
+
+#[test]
+fn uvicorn_spawned_workers() {
+    require_privilege!();
+    check(&programs::uvicorn());
 }
 
 #[test]

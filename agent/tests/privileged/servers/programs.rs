@@ -56,6 +56,20 @@ pub(crate) fn gunicorn(class: &str, options: &[&str]) -> Server {
     })
 }
 
+/// uvicorn with two workers, which it starts anew instead of forking.
+pub(crate) fn uvicorn() -> Server {
+    let python = tools::python();
+    Server::start(|port, dir| {
+        fs::write(dir.join("shop.py"), include_str!("../programs/asgi.py")).unwrap();
+        let mut uvicorn = command(python.with_file_name("uvicorn"), &["--workers", "2"]);
+        let port = port.to_string();
+        uvicorn
+            .args(["--port", &port, "shop:main"])
+            .current_dir(dir);
+        uvicorn
+    })
+}
+
 /// Go's net/http.
 pub(crate) fn go() -> Server {
     let program = tools::go("server", include_str!("../programs/server.go"));
