@@ -2,7 +2,7 @@
 //! grown. Each connection has its slots in a list, oldest first; a table finds them by
 //! connection and stream, because thousands may be under way on one connection.
 
-use super::fields::Fields;
+use super::fields::{Fields, Kept};
 use crate::conn::exchanges::Progress;
 use crate::exchange::{Incomplete, ProcessInfo};
 use rustc_hash::FxHashMap;
@@ -80,7 +80,17 @@ impl Stream {
     pub(super) fn is_answered(&self) -> bool {
         self.response.progress == Progress::Begun
             && !self.fields.grpc
-            && self.fields.content_length == Some(self.response.body())
+            && (self.fields.content_length == Some(self.response.body()) || self.has_no_content())
+    }
+
+    /// Whether the response has no content whatever its length is said to be (RFC 9110,
+    /// section 6.4.1).
+    fn has_no_content(&self) -> bool {
+        match self.fields.status {
+            Some(204 | 304) => true,
+            Some(200..) => self.fields.get(Kept::Method) == Some(b"HEAD"),
+            _ => false,
+        }
     }
 }
 

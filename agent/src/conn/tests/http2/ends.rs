@@ -100,6 +100,41 @@ fn all_content_and_no_end_of_the_stream() {
     assert_eq!(seen.incomplete, ["response_incomplete"]);
 }
 
+/// A response that has no content is whole with its head (RFC 9110, section 6.4.1).
+#[test]
+fn a_head_without_content_and_no_end_of_the_stream() {
+    let ended = |method: &'static str, status: &'static str| {
+        let request = [&GET_FIELDS[1..], &[(":method", method)]].concat();
+        let response = [(":status", status), ("content-length", "9")];
+        one(role::CLIENT, |wire| {
+            vec![
+                wire.client(1_000, &[Entry::headers(1, &request).opens().ends()]),
+                wire.server(3_000, &[Entry::headers(1, &response)]),
+                close(wire, close_reason::LOCAL),
+            ]
+        })
+    };
+    for (method, status) in [
+        ("HEAD", "200"),
+        ("HEAD", "404"),
+        ("GET", "304"),
+        ("GET", "204"),
+    ] {
+        let seen = ended(method, status);
+        assert_eq!(
+            (seen.error, seen.duration),
+            (None, 2_000),
+            "{method} {status}"
+        );
+        assert_eq!((seen.bodies.1, seen.incomplete.len()), (Some(0), 0));
+    }
+    for (method, status) in [("GET", "200"), ("HEAD", "103")] {
+        let seen = ended(method, status);
+        assert_eq!(seen.error, text(CLOSED), "{method} {status}");
+        assert_eq!(seen.incomplete, ["response_incomplete"]);
+    }
+}
+
 #[test]
 fn a_goaway_gives_up_the_streams_above_its_last() {
     for (code, name) in [(0, "GOAWAY"), (11, "ENHANCE_YOUR_CALM")] {
