@@ -205,18 +205,20 @@ unsafe fn small_step(task: *mut Task, stream: *mut Stream) -> u32 {
             // Whatever buffers it lies in.
             (*task).piece_len = left;
         }
-        if (*task).piece_len == 0 {
-            return if next_piece(task) {
-                NOTHING
-            } else {
-                FRAMING_LOST
-            };
+        if (*task).piece_len == 0 && !next_piece(task) {
+            return FRAMING_LOST;
         }
         if (*stream).phase >= phase::BODY {
             let (taken, complete) = (*stream).skip((*task).piece_len);
             (*stream).last = (*task).last;
             consume(task, taken);
-            return if complete { END } else { NOTHING };
+            if complete {
+                return END;
+            }
+            // Behind a chunk, in the same step: there may be many small ones in a call.
+        }
+        if (*stream).phase >= phase::BODY || (*task).piece_len == 0 {
+            return NOTHING;
         }
         if (*task).staged != 0 {
             return PART;

@@ -109,6 +109,8 @@ fn first_sight(
         http2 = true;
         // Servers may have sent their settings before.
         joined = false;
+    } else if likeness::is_proxy_header(low) {
+        like = likeness::PROXY;
     } else if like == likeness::NEITHER
         && let Some(frame) = frame_at(&peek)
     {
@@ -131,6 +133,10 @@ fn first_sight(
     let found = forget(like | (http2 as u8) << 4 | (joined as u8) << 5 | FOUND);
     let (like, http2, joined) = (found & 0xf, found & 1 << 4 != 0, found & 1 << 5 != 0);
     if like != likeness::REQUEST && like != likeness::RESPONSE {
+        if like == likeness::PROXY {
+            // As if it had not been: the request comes in the next call of the same direction.
+            return None;
+        }
         if like == likeness::NEVER {
             other.looks = NEVER;
         }

@@ -1,6 +1,6 @@
 //! The state of one direction of a connection, and its transitions.
 
-use super::scan::{Scan, load, scan, within, zero};
+use super::scan::{Scan, first_lf, load, scan, within, zero};
 use super::{CARRY, WINDOW, WINDOW_MAX};
 use crate::pod::Pod;
 
@@ -42,6 +42,8 @@ pub mod likeness {
     pub const RESPONSE: u8 = 2;
     /// Nothing that could become HTTP/1 later on this connection (TLS).
     pub const NEVER: u8 = 3;
+    /// What a proxy sends before anything else: see [`is_proxy_header`].
+    pub const PROXY: u8 = 4;
 
     /// Judges the first `len` (at most 16) bytes, given as two little-endian words.
     /// Methods are judged leniently, any token of upper-case letters: a wrong guess
@@ -109,6 +111,16 @@ pub mod likeness {
         } else {
             NEITHER
         }
+    }
+
+    /// Whether these eight bytes begin a header of the PROXY protocol, version 1 or 2, which a
+    /// proxy sends before anything else: it says whom the connection is from.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_proxy_header(low: u64) -> bool {
+        const FIRST: u64 = u64::from_le_bytes(*b"PROXY \0\0");
+        const SECOND: u64 = u64::from_le_bytes(*b"\r\n\r\n\0\r\nQ");
+        low & 0xffff_ffff_ffff == FIRST || low == SECOND
     }
 
     /// The [`super::class`] of a request that begins with these eight bytes.
@@ -463,18 +475,20 @@ impl Stream {
         Event::Chunk
     }
 
-    /// Reads a chunk size line or the empty line behind the last chunk, if it is whole
-    /// and plain and lies in the first `len` (at most 16) bytes, given as two words.
-    /// Returns how many bytes it took, and whether the message is complete with them;
-    /// 0 if the line needs [`Self::lines`].
+    /// Reads a chunk size line or the empty line behind the last chunk, if it is plain and
+    /// ends in the first `len` (at most 16) bytes of a buffer, given as two words; or a
+    /// short beginning of a chunk size line that the buffer ends with. (Node sends digits
+    /// and line end in two buffers.) Returns how many bytes it took, and whether the message
+    /// is complete with them; 0 if the line needs [`Self::lines`].
     #[inline(always)]
     pub fn short_line(&mut self, low: u64, high: u64, len: u64) -> (u64, bool) {
         const CR_LF: u64 = 0x0a0d;
-        if self.carry_len != 0 || self.long_line != 0 {
+        let carried = self.carry_len as u64;
+        if carried > 7 || self.long_line != 0 {
             return (0, false);
         }
         if self.phase == phase::TRAILERS {
-            return if len >= 2 && low & 0xffff == CR_LF {
+            return if carried == 0 && len >= 2 && low & 0xffff == CR_LF {
                 (2, true)
             } else {
                 (0, false)
@@ -483,19 +497,44 @@ impl Stream {
         if self.phase != phase::CHUNK_LINE {
             return (0, false);
         }
-        let Some((size, digits)) = hex_line(low, high) else {
-            return (0, false);
+        // Behind what was carried over.
+        let shift = 8 * carried;
+        let kept = self.first_carried() & !(u64::MAX << shift);
+        let joined = kept | (low << shift);
+        let rest = (high << shift) | ((low >> 1) >> (63 - shift));
+        let total = carried + len;
+        let Some((size, digits)) = hex_line(joined, rest) else {
+            if total > 7 || first_lf(joined) < 8 {
+                return (0, false);
+            }
+            self.carry_first(joined);
+            self.carry_len = total as u8;
+            return (len, false);
         };
-        if digits + 2 > len {
+        if digits + 2 > total {
             return (0, false);
         }
+        self.carry_len = 0;
         if size == 0 {
             self.phase = phase::TRAILERS;
         } else {
             self.remaining = size + 2;
             self.phase = phase::CHUNK;
         }
-        (digits + 2, false)
+        (digits + 2 - carried, false)
+    }
+
+    #[inline(always)]
+    const fn first_carried(&self) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = self.carry;
+        u64::from_le_bytes([a, b, c, d, e, f, g, h])
+    }
+
+    #[inline(always)]
+    fn carry_first(&mut self, bytes: u64) {
+        // SAFETY: `carry` has eight bytes and more, and lies behind multiples of eight
+        // (asserted above).
+        unsafe { self.carry.as_mut_ptr().cast::<u64>().write(bytes) };
     }
 
     /// After [`Event::HeadEnd`]: what follows, given the [`class`] of the request.

@@ -279,6 +279,45 @@ fn interim_responses_are_passed_over() {
 }
 
 #[test]
+fn chunk_size_lines_in_pieces_need_no_window() {
+    use super::phase;
+    let line = |pieces: &[&[u8]]| {
+        let mut stream = Stream {
+            phase: phase::CHUNK_LINE,
+            ..Stream::REQUESTS
+        };
+        for piece in pieces {
+            let mut words = [0; 16];
+            words[..piece.len()].copy_from_slice(piece);
+            let words = u128::from_le_bytes(words);
+            let (low, high) = (words as u64, (words >> 64) as u64);
+            if stream.short_line(low, high, piece.len() as u64) != (piece.len() as u64, false) {
+                return None;
+            }
+        }
+        assert_eq!(stream.carry_len, 0, "{pieces:?}");
+        Some((stream.phase, stream.remaining))
+    };
+    for pieces in [
+        &[&b"1aF"[..], b"\r\n"][..],
+        &[b"1", b"a", b"F", b"\r", b"\n"],
+        &[b"1aF\r", b"\n"],
+        &[b"0001aF", b"\r", b"\n"],
+    ] {
+        assert_eq!(line(pieces), Some((phase::CHUNK, 0x1af + 2)), "{pieces:?}");
+    }
+    assert_eq!(line(&[b"0", b"\r\n"]), Some((phase::TRAILERS, 0)));
+    // Those that are not plain do.
+    for pieces in [
+        &[&b"1aF"[..], b";name=value\r\n"][..],
+        &[b"1", b"\n"],
+        &[b"00001aF", b"\r", b"\n"],
+    ] {
+        assert_eq!(line(pieces), None, "{pieces:?}");
+    }
+}
+
+#[test]
 fn other_protocols_are_refused() {
     for bytes in [
         &b"QUIT\r\n"[..],
@@ -309,7 +348,7 @@ fn a_long_line_is_judged_by_all_its_first_bytes() {
 
 #[test]
 fn likeness_of_first_bytes() {
-    use super::likeness::{NEITHER, NEVER, REQUEST, RESPONSE, class_of, of};
+    use super::likeness::{NEITHER, NEVER, REQUEST, RESPONSE, class_of, is_proxy_header, of};
     let judge = |bytes: &[u8]| {
         let mut word = [0; 8];
         let len = bytes.len().min(8);
@@ -333,4 +372,8 @@ fn likeness_of_first_bytes() {
     assert_eq!(judge(b"SET x HTTP/1.1\r\n").0, NEITHER);
     assert_eq!(judge(b"GET http://a/").0, REQUEST);
     assert_eq!(judge(b"OPTIONS *").0, REQUEST);
+    let proxied = |bytes: &[u8; 8]| is_proxy_header(u64::from_le_bytes(*bytes));
+    assert!(proxied(b"PROXY TC") && proxied(b"PROXY UN") && proxied(b"\r\n\r\n\0\r\nQ"));
+    assert!(!proxied(b"PROXYING") && !proxied(b"\r\n\r\nGET "));
+    assert_eq!(judge(b"PROXY TCP4 10.0.0.1").0, NEITHER);
 }

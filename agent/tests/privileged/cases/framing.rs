@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use crate::clients::curl;
 use crate::harness::expect::assert_span;
-use crate::harness::raw::Raw;
+use crate::harness::raw::{Raw, RawServer};
 use crate::harness::report::Report;
 use crate::harness::require_privilege;
 use crate::harness::trace::Trace;
 use crate::servers::nginx::Nginx;
-use crate::servers::{apache, programs};
+use crate::servers::{apache, haproxy, programs};
 
 /// A GET with the least of a head.
 fn get(path: &str) -> String {
@@ -124,6 +124,49 @@ fn chunked_response() {
     }
 }
 
+/// Many small chunks in one call: of a server that has a buffer for the digits of each, one for
+/// the end of that line, and two more.
+#[test]
+fn many_chunks_in_one_call() {
+    require_privilege!();
+    let node = programs::node();
+    let trace = Trace::start(&[]);
+    let url = format!("http://127.0.0.1:{}/burst/x", node.port);
+    let (mut done, _) = curl::one(&[], &url);
+    done.path = "/burst/x".into();
+    assert_eq!(done.received, (0..240).map(|i| i % 50 + 1).sum::<u64>());
+    let report = trace.collect(node.port, 2).lossless();
+    let (server, client) = report.pair(node.port);
+    for span in [server, client] {
+        assert_span(span, &done);
+    }
+}
+
+/// As many as one call may have and be followed, in one buffer.
+#[test]
+fn a_thousand_chunks_of_one_byte() {
+    require_privilege!();
+    let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let response = [head, &"1\r\nx\r\n".repeat(1200), "0\r\n\r\n"].concat();
+    let len = response.len();
+    let server = RawServer::start(move |mut peer| {
+        peer.head();
+        peer.send(response);
+    });
+    let trace = Trace::start(&[]);
+    let mut client = Raw::connect(server.port);
+    client.send(get("/chunks"));
+    client.take(len);
+    let port = server.port;
+    server.join();
+    let report = trace.collect(port, 2).lossless();
+    let (server, client) = report.pair(port);
+    for span in [server, client] {
+        assert_eq!(span.facts(), ("GET", "/chunks", 200, 0, 1200));
+        assert_eq!(span.incomplete, [""; 0], "{span:?}");
+    }
+}
+
 #[test]
 fn chunked_request() {
     require_privilege!();
@@ -165,6 +208,29 @@ fn chunked_with_extensions_and_trailers() {
     for spans in [server, client] {
         assert_eq!(spans[0].facts(), ("POST", "/upload/0", 200, 16, 7));
         assert_eq!(spans[1].facts(), ("GET", "/hello/1", 200, 0, 6));
+    }
+}
+
+/// A proxy says whom a connection is from before its first request, in both versions of the
+/// PROXY protocol, and another one reads that by itself.
+#[test]
+fn requests_behind_a_proxy_header() {
+    require_privilege!();
+    let nginx = Nginx::start();
+    for version in ["send-proxy", "send-proxy-v2"] {
+        let behind = haproxy::start_with("accept-proxy", nginx.port(), "");
+        let front = haproxy::start_with("", behind.port, version);
+        let trace = Trace::start(&[]);
+        // A connection for each of them.
+        for number in 0..3 {
+            let url = format!("http://127.0.0.1:{}/hello/{number}", front.port);
+            curl::one(&["-H", "Connection: close"], &url);
+        }
+        let ports = [front.port, behind.port, nginx.port()];
+        let report = trace.collect_all(&ports, 18).lossless();
+        for port in ports {
+            assert_hellos(&report, port, 3);
+        }
     }
 }
 

@@ -19,6 +19,12 @@ const routes = {
       if (--left === 0) { clearInterval(timer); res.end(); }
     }, 20);
   },
+  // 240 pieces of up to 50 bytes at once: Node sends four buffers for each, in one call.
+  burst: (req, res) => {
+    res.writeHead(200);
+    for (let i = 0; i < 240; i++) res.write('b'.repeat(i % 50 + 1));
+    res.end();
+  },
   hints: (req, res) => {
     res.writeEarlyHints({ link: '</style.css>; rel=preload; as=style' });
     setTimeout(() => end(res, 200, 'after hints\n'), 50);

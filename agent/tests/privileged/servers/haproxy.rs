@@ -7,6 +7,11 @@ use crate::harness::process::command;
 
 /// Starts HAProxy in front of `upstream`, moving bodies with splice(2).
 pub(crate) fn start(upstream: u16) -> Server {
+    start_with("", upstream, "")
+}
+
+/// As [`start`], with options of what it listens on and of the upstream.
+pub(crate) fn start_with(listening: &str, upstream: u16, options: &str) -> Server {
     Server::start(|port, dir| {
         let text = format!(
             "global
@@ -20,10 +25,10 @@ defaults
   option splice-request
   option splice-response
 frontend front
-  bind 127.0.0.1:{port}
+  bind 127.0.0.1:{port} {listening}
   default_backend back
 backend back
-  server upstream 127.0.0.1:{upstream}
+  server upstream 127.0.0.1:{upstream} {options}
 "
         );
         fs::write(dir.join("haproxy.cfg"), text).unwrap();
