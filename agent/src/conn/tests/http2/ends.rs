@@ -116,7 +116,7 @@ fn a_head_without_content_and_no_end_of_the_stream() {
     };
     for (method, status) in [
         ("HEAD", "200"),
-        ("HEAD", "404"),
+        ("HEAD", "301"),
         ("GET", "304"),
         ("GET", "204"),
     ] {
