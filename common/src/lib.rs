@@ -4,7 +4,7 @@
 //! in the ring buffer ([`record`]), the read-only globals patched before load
 //! ([`config`], [`offsets`]), the counters ([`counters`]), and the HTTP/1 framing
 //! machine ([`http1`]), which runs in the kernel and is tested and fuzzed in
-//! userspace, and the stacks and unwind tables of CPU profiles ([`profile`]). Records are decoded through one checked cursor ([`cursor`]).
+//! userspace, what a proxy may send before it ([`proxy`]), and the stacks and unwind tables of CPU profiles ([`profile`]). Records are decoded through one checked cursor ([`cursor`]).
 #![cfg_attr(not(test), no_std)]
 // For unaligned loads; see `http1::scan`. The kernel programs have a compiler of their own.
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
@@ -17,4 +17,5 @@ pub mod http2;
 pub mod offsets;
 pub mod pod;
 pub mod profile;
+pub mod proxy;
 pub mod record;

@@ -9,6 +9,7 @@ use remora_common::http1::{likeness, phase};
 use remora_common::http2::{
     BLOCK_START, FrameHead, HEAD, PREFACE, PREFACE_START, flag, kind, sender,
 };
+use remora_common::proxy;
 use remora_common::record::{
     self, Header, Kind, RESPONSE_COMPLETE_AT_CLOSE, close_reason, conn_flags, family, role,
 };
@@ -17,7 +18,7 @@ use crate::kernel::{
     Socket, bounded, forget, forget_all, inode_number, read, read_user, read_user_bytes,
 };
 use crate::maps::{BLANK_CONN, CONNS, OTHERS, count, count_by, offset};
-use crate::state::{Conn, HTTP2, LOOKS, NEVER, Other, RECEIVE};
+use crate::state::{Conn, HTTP2, LOOKS, NEVER, Other, PROXIED, RECEIVE};
 use crate::{emit, filter, frames, serving};
 
 const SOCK_STREAM: u16 = 1;
@@ -109,7 +110,7 @@ fn first_sight(
         http2 = true;
         // Servers may have sent their settings before.
         joined = false;
-    } else if likeness::is_proxy_header(low) {
+    } else if proxy::begins(low) {
         like = likeness::PROXY;
     } else if like == likeness::NEITHER
         && let Some(frame) = frame_at(&peek)
@@ -132,11 +133,7 @@ fn first_sight(
     }
     let found = forget(like | (http2 as u8) << 4 | (joined as u8) << 5 | FOUND);
     let (like, http2, joined) = (found & 0xf, found & 1 << 4 != 0, found & 1 << 5 != 0);
-    if like != likeness::REQUEST && like != likeness::RESPONSE {
-        if like == likeness::PROXY {
-            // As if it had not been: the request comes in the next call of the same direction.
-            return None;
-        }
+    if like != likeness::REQUEST && like != likeness::RESPONSE && like != likeness::PROXY {
         if like == likeness::NEVER {
             other.looks = NEVER;
         }
@@ -167,7 +164,7 @@ fn first_sight(
     let conn = CONNS.get_ptr_mut(sk)?;
     // SAFETY: the helper has no conditions.
     let now = unsafe { bpf_ktime_get_ns() };
-    let receives_requests = (like == likeness::REQUEST) == (direction == RECEIVE);
+    let receives_requests = (like != likeness::RESPONSE) == (direction == RECEIVE);
     // SAFETY: a valid map value, inserted above.
     unsafe {
         (*conn).id = emit::conn_id(now);
@@ -191,6 +188,9 @@ fn first_sight(
             if joined {
                 (*conn).frames[1].unsynced = (like == likeness::REQUEST) as u8;
             }
+        }
+        if like == likeness::PROXY {
+            (*conn).protocol = PROXIED;
         }
     }
     Some(conn)

@@ -13,8 +13,8 @@ use remora_common::record::{Frame, frame_part, role, side};
 
 use crate::advance::{FRAMING_LOST as LOST, SWITCHED, consume, next_batch, next_piece};
 use crate::kernel::{Caller, bounded, read_user, read_user_bytes};
-use crate::maps::{ANNOUNCE, CONNS, FRAMES, GIVE_UP, MESSAGES, STAGES, config, count_by};
-use crate::state::{Conn, HTTP2, MessageKey, MessageState, SEND, Task, UPGRADED};
+use crate::maps::{ANNOUNCE, CONNS, FRAMES, GIVE_UP, MESSAGES, PREAMBLE, STAGES, config, count_by};
+use crate::state::{Conn, HTTP2, MessageKey, MessageState, PROXIED, SEND, Task, UPGRADED};
 use crate::{emit, maps};
 
 /// Frames looked at in one run, or parts of them.
@@ -46,6 +46,10 @@ pub fn frames<C: EbpfContext>(ctx: &C) -> Option<()> {
     // SAFETY: valid map values, for the whole function.
     unsafe {
         let conn = CONNS.get_ptr_mut((*task).sk)?;
+        if (*conn).protocol == PROXIED {
+            STAGES.tail_call(ctx, PREAMBLE);
+            return None;
+        }
         let request = ((*conn).role == role::SERVER) != ((*task).direction == SEND);
         let direction = direction_of(task, conn, request)?;
         if (*conn).protocol == UPGRADED {

@@ -23,6 +23,7 @@ mod filter;
 mod frames;
 mod kernel;
 mod maps;
+mod preamble;
 mod process;
 mod sends;
 mod serving;
@@ -97,6 +98,12 @@ pub fn look_again(ctx: RawTracePointContext) -> i32 {
     if result > 0 {
         let _ = syscalls::look_again(&ctx, ctx.arg(0), result as u64);
     }
+    0
+}
+
+#[raw_tracepoint(tracepoint = "sys_exit")]
+pub fn preamble(ctx: RawTracePointContext) -> i32 {
+    let _ = preamble::preamble(&ctx);
     0
 }
 

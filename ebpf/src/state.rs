@@ -37,7 +37,7 @@ pub struct Conn {
     pub announced: u8,
     /// [`remora_common::record::conn_flags`].
     pub flags: u8,
-    /// [`HTTP1`], [`HTTP2`] or [`UPGRADED`].
+    /// [`HTTP1`], [`HTTP2`], [`UPGRADED`] or [`PROXIED`].
     pub protocol: u8,
     pub reserved: [u8; 2],
     /// Thread that was noted to serve the request in flight, 0 for none.
@@ -60,6 +60,8 @@ pub const HTTP1: u8 = 0;
 pub const HTTP2: u8 = 2;
 /// After a 101 response: HTTP/2 (`Upgrade: h2c`), or something else.
 pub const UPGRADED: u8 = 3;
+/// Begins with a header of the PROXY protocol; what follows tells.
+pub const PROXIED: u8 = 4;
 
 const _: () = assert!(
     core::mem::offset_of!(Conn, response)

@@ -16,6 +16,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use scan::first_lf;
 pub use scan::{Scan, scan};
 pub use stream::{Event, Settled, Stream, class, likeness, phase};
 

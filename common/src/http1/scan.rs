@@ -90,7 +90,7 @@ pub(super) fn zero() -> u64 {
 
 /// Index of the first LF in `bytes`, or 8.
 #[inline(always)]
-pub(super) const fn first_lf(bytes: u64) -> usize {
+pub(crate) const fn first_lf(bytes: u64) -> usize {
     let x = bytes ^ LF;
     let hits = x.wrapping_sub(ONES) & !x & HIGH;
     if hits == 0 {

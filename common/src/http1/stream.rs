@@ -42,7 +42,7 @@ pub mod likeness {
     pub const RESPONSE: u8 = 2;
     /// Nothing that could become HTTP/1 later on this connection (TLS).
     pub const NEVER: u8 = 3;
-    /// What a proxy sends before anything else: see [`is_proxy_header`].
+    /// What a proxy sends before anything else: see [`crate::proxy`].
     pub const PROXY: u8 = 4;
 
     /// Judges the first `len` (at most 16) bytes, given as two little-endian words.
@@ -111,16 +111,6 @@ pub mod likeness {
         } else {
             NEITHER
         }
-    }
-
-    /// Whether these eight bytes begin a header of the PROXY protocol, version 1 or 2, which a
-    /// proxy sends before anything else: it says whom the connection is from.
-    #[must_use]
-    #[inline(always)]
-    pub const fn is_proxy_header(low: u64) -> bool {
-        const FIRST: u64 = u64::from_le_bytes(*b"PROXY \0\0");
-        const SECOND: u64 = u64::from_le_bytes(*b"\r\n\r\n\0\r\nQ");
-        low & 0xffff_ffff_ffff == FIRST || low == SECOND
     }
 
     /// The [`super::class`] of a request that begins with these eight bytes.

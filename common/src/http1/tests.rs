@@ -348,7 +348,7 @@ fn a_long_line_is_judged_by_all_its_first_bytes() {
 
 #[test]
 fn likeness_of_first_bytes() {
-    use super::likeness::{NEITHER, NEVER, REQUEST, RESPONSE, class_of, is_proxy_header, of};
+    use super::likeness::{NEITHER, NEVER, REQUEST, RESPONSE, class_of, of};
     let judge = |bytes: &[u8]| {
         let mut word = [0; 8];
         let len = bytes.len().min(8);
@@ -372,8 +372,5 @@ fn likeness_of_first_bytes() {
     assert_eq!(judge(b"SET x HTTP/1.1\r\n").0, NEITHER);
     assert_eq!(judge(b"GET http://a/").0, REQUEST);
     assert_eq!(judge(b"OPTIONS *").0, REQUEST);
-    let proxied = |bytes: &[u8; 8]| is_proxy_header(u64::from_le_bytes(*bytes));
-    assert!(proxied(b"PROXY TC") && proxied(b"PROXY UN") && proxied(b"\r\n\r\n\0\r\nQ"));
-    assert!(!proxied(b"PROXYING") && !proxied(b"\r\n\r\nGET "));
     assert_eq!(judge(b"PROXY TCP4 10.0.0.1").0, NEITHER);
 }

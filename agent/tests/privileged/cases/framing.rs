@@ -1,10 +1,12 @@
 //! Where messages end: keep-alive, pipelining, chunked, fixed-length and
 //! close-delimited bodies, and messages without a body.
 
+use std::io::{IoSlice, Write};
 use std::time::Duration;
 
 use crate::clients::curl;
 use crate::harness::expect::assert_span;
+use crate::harness::process::free_port;
 use crate::harness::raw::{Raw, RawServer};
 use crate::harness::report::Report;
 use crate::harness::require_privilege;
@@ -212,13 +214,14 @@ fn chunked_with_extensions_and_trailers() {
 }
 
 /// A proxy says whom a connection is from before its first request, in both versions of the
-/// PROXY protocol, and another one reads that by itself.
+/// PROXY protocol. HAProxy sends and reads that by itself, nginx with the request behind it.
 #[test]
 fn requests_behind_a_proxy_header() {
     require_privilege!();
-    let nginx = Nginx::start();
     for version in ["send-proxy", "send-proxy-v2"] {
-        let behind = haproxy::start_with("accept-proxy", nginx.port(), "");
+        let port = free_port();
+        let nginx = Nginx::with(&format!("listen 127.0.0.1:{port} proxy_protocol;"));
+        let behind = haproxy::start_with("accept-proxy", port, version);
         let front = haproxy::start_with("", behind.port, version);
         let trace = Trace::start(&[]);
         // A connection for each of them.
@@ -226,12 +229,67 @@ fn requests_behind_a_proxy_header() {
             let url = format!("http://127.0.0.1:{}/hello/{number}", front.port);
             curl::one(&["-H", "Connection: close"], &url);
         }
-        let ports = [front.port, behind.port, nginx.port()];
+        let ports = [front.port, behind.port, port];
         let report = trace.collect_all(&ports, 18).lossless();
         for port in ports {
             assert_hellos(&report, port, 3);
         }
+        drop(nginx);
     }
+}
+
+/// The header and what follows in one call, in one buffer or two, on both sides.
+#[test]
+fn a_proxy_header_in_the_same_call() {
+    require_privilege!();
+    let first = b"PROXY TCP4 192.0.2.1 192.0.2.2 50000 80\r\n".as_slice();
+    let second = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\n\0\0\x01\n\0\0\x02\x30\x39\0\x50".as_slice();
+    let request = get("/behind");
+    let buffers = [first, second].map(|header| [header, request.as_bytes()]);
+    let joined = buffers.map(|buffers| buffers.concat());
+    let calls = buffers.map(|two| two.to_vec()).into_iter();
+    for call in calls.chain(joined.iter().map(|one| vec![one.as_slice()])) {
+        let server = RawServer::start(|mut peer| {
+            while !peer.head().contains("GET ") {}
+            peer.send("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nhello\n");
+        });
+        let trace = Trace::start(&[]);
+        let mut client = Raw::connect(server.port);
+        let slices: Vec<_> = call.iter().map(|bytes| IoSlice::new(bytes)).collect();
+        let len: usize = call.iter().map(|bytes| bytes.len()).sum();
+        assert_eq!(client.stream.write_vectored(&slices).unwrap(), len);
+        assert_eq!(client.answer().body, b"hello\n");
+        let port = server.port;
+        server.join();
+        let report = trace.collect(port, 2).lossless();
+        let (server, client) = report.pair(port);
+        for span in [server, client] {
+            assert_eq!(span.facts(), ("GET", "/behind", 200, 0, 6), "{call:?}");
+            assert_eq!(span.incomplete, [""; 0], "{span:?}");
+        }
+    }
+}
+
+/// HTTP/2 behind it, and what is no HTTP at all.
+#[test]
+fn others_behind_a_proxy_header() {
+    require_privilege!();
+    let (port, tls) = (free_port(), free_port());
+    let nginx = Nginx::with(&format!(
+        "listen 127.0.0.1:{port} proxy_protocol http2; listen 127.0.0.1:{tls} proxy_protocol;"
+    ));
+    let trace = Trace::start(&[]);
+    let url = format!("http://127.0.0.1:{port}/hello/0");
+    let options = ["--haproxy-protocol", "--http2-prior-knowledge"];
+    assert_eq!(curl::one(&options, &url).0.status, 200);
+    let mut client = Raw::connect(tls);
+    client
+        .send(b"PROXY UNKNOWN\r\n\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03 GET / HTTP/1.1\r\n\r\n");
+    client.rest();
+    let report = trace.collect(port, 2).lossless();
+    assert_hellos(&report, port, 1);
+    report.silent(tls);
+    drop(nginx);
 }
 
 #[test]
