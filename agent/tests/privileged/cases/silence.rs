@@ -64,7 +64,9 @@ fn postgres() {
     let postgres = Server::start(|port, dir| {
         run(Command::new("chown").arg("postgres:").arg(dir));
         let data = dir.join("data");
-        run(as_its_user("initdb").args(["-A", "trust", "-D"]).arg(&data));
+        run(as_its_user("initdb")
+            .args(["-A", "trust", "--no-locale", "-D"])
+            .arg(&data));
         let mut postgres = as_its_user("postgres");
         postgres.arg("-D").arg(data).arg("-k").arg(dir);
         postgres.args(["-p", &port.to_string()]);

@@ -128,10 +128,13 @@ fn a_head_without_content_and_no_end_of_the_stream() {
         );
         assert_eq!((seen.bodies.1, seen.incomplete.len()), (Some(0), 0));
     }
-    for (method, status) in [("GET", "200"), ("HEAD", "103")] {
+    for (method, status, incomplete) in [
+        ("GET", "200", "response_incomplete"),
+        ("HEAD", "103", "response_not_seen"),
+    ] {
         let seen = ended(method, status);
         assert_eq!(seen.error, text(CLOSED), "{method} {status}");
-        assert_eq!(seen.incomplete, ["response_incomplete"]);
+        assert_eq!(seen.incomplete, [incomplete]);
     }
 }
 
