@@ -14,9 +14,9 @@ mod sample;
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use remora::metrics::{Registry, Settings as MetricsSettings};
-use remora::route::{DEFAULT_ROUTES, Routed, Router};
-use remora::sampling::{Sampler, Settings};
+use remora::deciding::metrics::{Registry, Settings as MetricsSettings};
+use remora::deciding::route::{DEFAULT_ROUTES, Routed, Router};
+use remora::deciding::sampling::{Sampler, Settings};
 use sample::{Sample, client, process, server};
 
 /// Requests of an iteration: both sides of eight processes, and 96 routes of two segments and

@@ -18,16 +18,16 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use remora::config::otel::OtelSettings;
 use remora::config::spool::SpoolSettings;
-use remora::discovery::host::HostInfo;
-use remora::exchange::{Exchange, Sink};
-use remora::export::body::Parts;
-use remora::export::exporter::{ExportSettings, Exporter};
-use remora::export::otlp::Encoder;
-use remora::export::resource::HostResource;
-use remora::queue::spool::body::pack;
-use remora::queue::spool::disk::OsDisk;
-use remora::queue::spool::{Limits, Next, Spool};
+use remora::delivery::export::body::Parts;
+use remora::delivery::export::exporter::{ExportSettings, Exporter};
+use remora::delivery::export::otlp::Encoder;
+use remora::delivery::queue::spool::body::pack;
+use remora::delivery::queue::spool::disk::OsDisk;
+use remora::delivery::queue::spool::{Limits, Next, Spool};
+use remora::host::discovery::host::HostInfo;
+use remora::model::exchange::{Exchange, Sink};
 use remora::span::attrs::SpanOptions;
+use remora::span::resource::HostResource;
 use sample::{Sample, client, process, server};
 
 /// Spans of a batch.
@@ -249,7 +249,9 @@ fn compression(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("compression");
     group.throughput(Throughput::Elements(BATCH as u64));
     let parts = Parts::from(body.clone());
-    let gzip = remora::export::compress::gzip(&parts).unwrap().len();
+    let gzip = remora::delivery::export::compress::gzip(&parts)
+        .unwrap()
+        .len();
     let zstd = pack(&body, true).1.len();
     println!(
         "{} bytes a span; gzip {}, zstd {}",
@@ -258,7 +260,7 @@ fn compression(criterion: &mut Criterion) {
         zstd / BATCH
     );
     group.bench_function("gzip", |bencher| {
-        bencher.iter(|| remora::export::compress::gzip(black_box(&parts)));
+        bencher.iter(|| remora::delivery::export::compress::gzip(black_box(&parts)));
     });
     group.bench_function("zstd", |bencher| {
         bencher.iter(|| pack(black_box(&body), true).1.len());

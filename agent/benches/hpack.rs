@@ -6,7 +6,7 @@
 )]
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use remora::proto::hpack::{Decoder, Field, MAX_TABLE};
+use remora::pairing::proto::hpack::{Decoder, Field, MAX_TABLE};
 use std::hint::black_box;
 
 /// A name, what is in the table, and the block that is decoded.

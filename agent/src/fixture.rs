@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::exchange::{
+use crate::model::exchange::{
     ConnInfo, Endpoint, Exchange, Incomplete, ProcessInfo, Protocol, Rpc, Side, TraceContext,
 };
 

@@ -1,34 +1,23 @@
 //! Remora: zero-instrumentation tracing of HTTP requests on a Linux host.
+//!
+//! The folders in the order of the flow; each may name those before it, never those behind
+//! (`cargo xtask layering`):
+//!
+//! [`model`] → [`host`] → [`capture`] → [`pairing`] → [`profile`] → [`span`] → [`deciding`] →
+//! [`config`] → [`delivery`], [`output`] → [`cli`], [`app`].
 
 pub mod app;
 pub mod capture;
 pub mod cli;
-pub mod clock;
 pub mod config;
-pub mod conn;
-pub mod demo;
-pub mod discovery;
-pub mod exchange;
-pub mod exit;
-pub mod export;
-pub mod filter;
-pub mod ingest;
-pub mod ledger;
-pub mod metrics;
+pub mod deciding;
+pub mod delivery;
+pub mod host;
+pub mod model;
 pub mod output;
-pub mod preflight;
+pub mod pairing;
 pub mod profile;
-pub mod proto;
-pub mod queue;
-pub mod recording;
-pub mod replay;
-pub mod route;
-pub mod sampling;
-pub mod seldom;
-pub mod signal;
 pub mod span;
-pub mod telemetry;
-pub mod text;
 
 #[cfg(test)]
 extern crate self as remora;

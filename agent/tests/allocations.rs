@@ -8,17 +8,18 @@ mod frames;
 mod stream;
 
 use allocations::allocations;
-use remora::clock::Offset;
-use remora::conn::{Limits, Pipeline, Processes, from_record};
-use remora::exchange::{Exchange, ProcessInfo, Sink};
-use remora::filter::{Filter, Property};
+use remora::deciding::filter::{Filter, Property};
+use remora::model::clock::Offset;
+use remora::model::exchange::{Exchange, ProcessInfo, Sink};
+use remora::model::ids::Seed;
+use remora::model::processes::{Processes, from_record};
 use remora::output::Report;
 use remora::output::json::JsonLines;
 use remora::output::query::QueryPolicy;
 use remora::output::red::Red;
 use remora::output::screen::Screen;
 use remora::output::table::Table;
-use remora::span::ids::Seed;
+use remora::pairing::conn::{Limits, Pipeline};
 use remora_common::record;
 use stream::{END, GET, HEAD_END, OK, Part, START};
 

@@ -13,9 +13,9 @@ mod allocations;
 #[allow(dead_code, reason = "the other half of it is for the export tests")]
 mod sample;
 
-use remora::metrics::{Registry, Settings as MetricsSettings};
-use remora::route::{DEFAULT_ROUTES, Router};
-use remora::sampling::{Sampler, Settings};
+use remora::deciding::metrics::{Registry, Settings as MetricsSettings};
+use remora::deciding::route::{DEFAULT_ROUTES, Router};
+use remora::deciding::sampling::{Sampler, Settings};
 use sample::{Sample, client, process, server};
 
 #[test]

@@ -12,9 +12,9 @@ mod allocations;
 mod sample;
 
 use allocations::allocations;
-use remora::export::otlp::Encoder;
-use remora::export::resource::HostResource;
+use remora::delivery::export::otlp::Encoder;
 use remora::span::attrs::SpanOptions;
+use remora::span::resource::HostResource;
 use sample::{Sample, client, process, server};
 
 #[test]
@@ -29,8 +29,9 @@ fn steady_state() {
     samples[3].method = Some("PURGE".into());
     samples[4].status = Some(503);
     samples[5].user_agent = Some("x".repeat(4000));
-    samples[6].conn.peer = remora::exchange::Endpoint::Tcp("[2001:db8::1]:80".parse().unwrap());
-    samples[7].incomplete = remora::exchange::Incomplete::HEAD_TRUNCATED;
+    samples[6].conn.peer =
+        remora::model::exchange::Endpoint::Tcp("[2001:db8::1]:80".parse().unwrap());
+    samples[7].incomplete = remora::model::exchange::Incomplete::HEAD_TRUNCATED;
     let exchanges: Vec<_> = samples.iter().map(Sample::exchange).collect();
 
     let mut encoder = Encoder::new(SpanOptions::default(), HostResource::default());

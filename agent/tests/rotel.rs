@@ -143,7 +143,7 @@ fn sorted(resource: Option<Resource>) -> Resource {
 
 fn encoded_here() -> opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest {
     use prost::Message;
-    use remora::export::otlp::Encoder;
+    use remora::delivery::export::otlp::Encoder;
     let settings = settings(&[]);
     let mut encoder = Encoder::new(settings.span, settings.host);
     encoder.push(&sample::server().exchange());

@@ -19,7 +19,7 @@ mod random;
 mod sample;
 
 use random::Random;
-use remora::route::{DEFAULT_ROUTES, Router};
+use remora::deciding::route::{DEFAULT_ROUTES, Router};
 
 const CORPORA: [(&str, &str); 4] = [
     ("code host", include_str!("routes/github.txt")),

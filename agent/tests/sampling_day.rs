@@ -18,9 +18,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use random::Random;
-use remora::route::{DEFAULT_ROUTES, Router};
-use remora::sampling::threshold::Threshold;
-use remora::sampling::{Sampler, Settings};
+use remora::deciding::route::{DEFAULT_ROUTES, Router};
+use remora::deciding::sampling::threshold::Threshold;
+use remora::deciding::sampling::{Sampler, Settings};
 
 /// Requests per second of the five periods.
 const RATES: [u64; 5] = [500, 2_000, 8_000, 15_000, 5_000];

@@ -16,10 +16,10 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use bytes::Bytes;
-use remora::export::batch::{Batch, Signal};
-use remora::export::retry::random;
-use remora::queue::spool::disk::OsDisk;
-use remora::queue::spool::{Limits, Next, Spool};
+use remora::delivery::export::batch::{Batch, Signal};
+use remora::delivery::export::retry::random;
+use remora::delivery::queue::spool::disk::OsDisk;
+use remora::delivery::queue::spool::{Limits, Next, Spool};
 
 const DIR: &str = "REMORA_TEST_SPOOL_DIR";
 const FIRST: &str = "REMORA_TEST_SPOOL_FIRST";

@@ -12,9 +12,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use remora::telemetry::metrics::{CaptureCounts, SelfMetrics};
-use remora::telemetry::server::{Status, TelemetryServer};
-use remora::telemetry::usage::Usage;
+use remora::delivery::telemetry::metrics::{CaptureCounts, SelfMetrics};
+use remora::delivery::telemetry::server::{Status, TelemetryServer};
+use remora::delivery::telemetry::usage::Usage;
 
 #[derive(Default)]
 struct Agent {

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use super::tagging::Tags;
 use crate::config::profiling::Profiling;
-use crate::exit::Failure;
-use crate::export::profiles::sink::ProfileSink;
+use crate::delivery::export::profiles::sink::ProfileSink;
+use crate::model::exit::Failure;
 use crate::output::profile::summary;
 use crate::profile::model::{Ledger, Limits, Loss, Profile};
 use crate::profile::session::{Options, Session, StartError};

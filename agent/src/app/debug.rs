@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use crate::capture::{self, Capture, CaptureConfig};
 use crate::cli::debug::{DebugArgs, Topic};
-use crate::exit::{Exit, Failure};
+use crate::model::exit::{Exit, Failure};
 use crate::profile::kernel::{Sampler, Targets};
 
 /// Prints what was asked for.

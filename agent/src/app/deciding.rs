@@ -7,12 +7,12 @@ use super::own;
 use super::tagging::Tagger;
 use crate::config::otel::metrics::MetricsExport;
 use crate::config::sampling::Deciding;
-use crate::exchange::{Exchange, Sink, TraceContext};
-use crate::metrics::{self, Registry, prometheus};
-use crate::route::{Routed, Router};
-use crate::sampling::Sampler;
+use crate::deciding::metrics::{self, Registry, prometheus};
+use crate::deciding::route::{Routed, Router};
+use crate::deciding::sampling::Sampler;
+use crate::delivery::telemetry::sampling::{SamplingMetrics, Stratum};
+use crate::model::exchange::{Exchange, Sink, TraceContext};
 use crate::span::method::KnownMethods;
-use crate::telemetry::sampling::{SamplingMetrics, Stratum};
 
 /// Strata shown in the agent's own metrics: the busiest.
 const SHOWN_STRATA: usize = 1000;

@@ -1,25 +1,27 @@
 //! `remora demo`: own services and clients, traced, shown, and counted against what they
 //! say they did.
 
+pub mod services;
+
 use std::fmt::Write as _;
 use std::io;
 
 use super::deciding::routed;
 use super::live::{Live, STEP};
 use super::{processes, replay, written};
+use crate::app::demo::services::cast::{Cast, Did};
+use crate::capture::ledger::{Ledger, Summary};
+use crate::capture::recording::Recording;
 use crate::cli::demo::Demo;
-use crate::conn::Limits;
-use crate::demo::cast::{Cast, Did};
-use crate::exchange::{Exchange, Side, Sink};
-use crate::exit::{Exit, Failure};
-use crate::ledger::{Ledger, Summary};
+use crate::deciding::route::Router;
+use crate::model::exchange::{Exchange, Side, Sink};
+use crate::model::exit::{Exit, Failure};
+use crate::model::signal;
 use crate::output::Format;
 use crate::output::red::Red;
 use crate::output::screen::{Colour, Screen};
 use crate::output::{self, Report};
-use crate::recording::Recording;
-use crate::route::Router;
-use crate::signal;
+use crate::pairing::conn::Limits;
 
 /// Requests shown as they happen; the rest is counted.
 const SHOWN: u64 = 24;
@@ -89,7 +91,7 @@ fn live(demo: &Demo) -> Result<u8, Refused> {
 
 fn recorded(demo: &Demo) -> Result<u8, Failure> {
     let recording = Recording::new(RECORDING, "demo.rec".as_ref()).map_err(Failure::failed)?;
-    let mut replay = crate::replay::Replay::new(recording, Limits::default());
+    let mut replay = crate::pairing::replay::Replay::new(recording, Limits::default());
     let mut stage = Stage::new(demo);
     replay.run(&mut stage).map_err(replay::unreadable)?;
     written(stage.finish(replay.ledger()))?;
@@ -267,7 +269,7 @@ mod tests {
     #[test]
     fn the_recording_is_whole() {
         let recording = Recording::new(RECORDING, "demo.rec".as_ref()).unwrap();
-        let mut replay = crate::replay::Replay::new(recording, Limits::default());
+        let mut replay = crate::pairing::replay::Replay::new(recording, Limits::default());
         let mut counts = Counts::default();
         struct Count<'a>(&'a mut Counts);
         impl Sink for Count<'_> {

@@ -11,15 +11,15 @@ use crate::capture::{self, Capture, CaptureConfig};
 use crate::cli::doctor::Doctor;
 use crate::config::otel::OtlpSettings;
 use crate::config::spool::SpoolSettings;
-use crate::exit::{Exit, Failure};
-use crate::export::batch::Signal;
-use crate::export::probe::probe;
+use crate::delivery::export::batch::Signal;
+use crate::delivery::export::probe::probe;
+use crate::delivery::queue::spool::disk::OsDisk;
+use crate::delivery::queue::spool::{Limits, Spool};
+use crate::host::preflight::{self, Check, Status};
+use crate::model::exit::{Exit, Failure};
+use crate::model::text::cell::Cell;
 use crate::output::Format;
 use crate::output::screen::{Colour, Screen};
-use crate::preflight::{self, Check, Status};
-use crate::queue::spool::disk::OsDisk;
-use crate::queue::spool::{Limits, Spool};
-use crate::text::cell::Cell;
 
 /// Shows the checks. Returns the exit code.
 pub(super) fn run(doctor: &Doctor) -> Result<u8, Failure> {

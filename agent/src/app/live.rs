@@ -8,18 +8,19 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::sweep::Sweep;
+use crate::capture::ledger::Ledger;
+use crate::capture::recording::{self, Header, Recorder};
 use crate::capture::{self, Capture, CaptureConfig, CaptureError, Verdict};
-use crate::clock::{Offset, Remeasure};
 use crate::config::resolved::Config;
 use crate::config::rule::{Rule, Rules};
-use crate::conn::{Limits, Pipeline, Processes};
-use crate::discovery::host::HostInfo;
-use crate::exchange::{ProcessInfo, Side, Sink};
-use crate::exit::{Exit, Failure};
-use crate::ledger::Ledger;
-use crate::preflight;
-use crate::recording::{self, Header, Recorder};
-use crate::span::ids::Seed;
+use crate::host::discovery::host::HostInfo;
+use crate::host::preflight;
+use crate::model::clock::{Offset, Remeasure};
+use crate::model::exchange::{ProcessInfo, Side, Sink};
+use crate::model::exit::{Exit, Failure};
+use crate::model::ids::Seed;
+use crate::model::processes::Processes;
+use crate::pairing::conn::{Limits, Pipeline};
 use remora_common::pod::Pod as _;
 use remora_common::record::Close;
 

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use crate::export::batch::{Batch, Signal};
-use crate::export::resource::HostResource;
-use crate::export::sink::BatchSink;
-use crate::metrics::Registry;
-use crate::metrics::otlp::Encoder;
+use crate::deciding::metrics::Registry;
+use crate::deciding::metrics::otlp::Encoder;
+use crate::delivery::export::batch::{Batch, Signal};
+use crate::delivery::export::sink::BatchSink;
+use crate::span::resource::HostResource;
 
 /// Exports metrics, one round after each interval.
 pub(super) struct Metering {

@@ -5,7 +5,7 @@ mod child;
 mod continuous;
 mod debug;
 mod deciding;
-mod demo;
+pub mod demo;
 mod doctor;
 mod live;
 mod metering;
@@ -26,11 +26,11 @@ mod trace;
 
 use std::io::{self, Write};
 
+use crate::app::demo::services::{client, service};
 use crate::cli::Invocation;
 use crate::config::resolved::Config;
-use crate::demo::{client, service};
-use crate::discovery::ProcessResolver;
-use crate::exit::{Exit, Failure};
+use crate::host::discovery::ProcessResolver;
+use crate::model::exit::{Exit, Failure};
 use names::Renamed;
 
 /// Does what is asked. Returns the exit code.

@@ -1,7 +1,7 @@
 //! Service names that the user chose.
 
-use crate::conn::Processes;
-use crate::exchange::ProcessInfo;
+use crate::model::exchange::ProcessInfo;
+use crate::model::processes::Processes;
 use remora_common::record;
 
 /// Describes processes like another resolver, but for the names of their services.

@@ -3,15 +3,15 @@
 use std::io;
 
 use super::deciding::routed;
+use crate::capture::ledger::{Ledger, Summary};
 use crate::cli::output::Output;
-use crate::exchange::{Exchange, Sink};
-use crate::filter::Filter;
-use crate::ledger::{Ledger, Summary};
+use crate::deciding::filter::Filter;
+use crate::deciding::route::Router;
+use crate::deciding::sampling::Sampler;
+use crate::model::exchange::{Exchange, Sink};
 use crate::output::red::Red;
 use crate::output::screen::Screen;
 use crate::output::{self, Report, Why};
-use crate::route::Router;
-use crate::sampling::Sampler;
 
 /// Shows exchanges that pass a filter, up to a number.
 pub(super) struct Outlet {

@@ -4,8 +4,8 @@
 //! has none. What it sends there would be traced at the gateway, and each batch be one request
 //! more to report.
 
-use crate::exchange::{Endpoint, Exchange, Side};
-use crate::export::PRODUCT;
+use crate::delivery::export::PRODUCT;
+use crate::model::exchange::{Endpoint, Exchange, Side};
 
 /// Whether a gateway answered an agent, this one or another, over a Unix socket.
 #[inline]

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
-use crate::sampling::overload;
-use crate::telemetry::memory::StepMetrics;
+use crate::deciding::sampling::overload;
+use crate::delivery::telemetry::memory::StepMetrics;
 
 /// How often it is looked.
 const INTERVAL: Duration = Duration::from_secs(1);

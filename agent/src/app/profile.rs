@@ -13,7 +13,11 @@ use super::child::{self, Held};
 use super::live::{self, STEP};
 use super::trace::{hold, reap, release};
 use crate::cli::profile::Profile as Asked;
-use crate::exit::{Exit, Failure};
+use crate::host::preflight;
+use crate::model::exit::{Exit, Failure};
+use crate::model::signal;
+use crate::model::text::duration::ShortDuration;
+use crate::model::text::time::Rfc3339;
 use crate::output::profile::collapse::Collapsed;
 use crate::output::profile::diff::Compared;
 use crate::output::profile::progress::Progress;
@@ -21,9 +25,6 @@ use crate::output::profile::{Format, firefox, folded, json, pprof, summary, svg,
 use crate::output::screen::Screen;
 use crate::profile::model::{Event, Limits, Profile};
 use crate::profile::session::{Options, Session, StartError};
-use crate::text::duration::ShortDuration;
-use crate::text::time::Rfc3339;
-use crate::{preflight, signal};
 use destination::Destination;
 use requests::Requests;
 

@@ -1,6 +1,6 @@
 //! Query strings on their way to sinks that know only all or nothing.
 
-use crate::exchange::{Exchange, Sink};
+use crate::model::exchange::{Exchange, Sink};
 use crate::output::query::QueryPolicy;
 
 /// Hands exchanges on with what may be shown of their queries, and nothing else.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::cli::run::Source;
 use crate::config::resolved::Config;
 use crate::config::sampling::Deciding;
-use crate::signal;
+use crate::model::signal;
 
 /// How often the file is looked at.
 const LOOK: Duration = Duration::from_secs(1);

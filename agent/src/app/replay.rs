@@ -1,11 +1,12 @@
 //! `remora replay`: what a recording holds.
 
 use super::outlet::Outlet;
+use crate::capture::recording::Recording;
 use crate::cli::replay::Replay;
-use crate::conn::Limits;
-use crate::exit::{Exit, Failure};
-use crate::recording::Recording;
-use crate::{replay, signal};
+use crate::model::exit::{Exit, Failure};
+use crate::model::signal;
+use crate::pairing::conn::Limits;
+use crate::pairing::replay;
 
 /// Records between two looks at whether to end, and between two flushes.
 const BATCH: usize = 1024;
@@ -40,7 +41,7 @@ pub(super) fn show<R: std::io::Read>(
     Ok(Exit::Done.code())
 }
 
-pub(super) fn unreadable(error: crate::recording::Error) -> Failure {
+pub(super) fn unreadable(error: crate::capture::recording::Error) -> Failure {
     use std::error::Error as _;
     // The cause of an error from the system is in its sources.
     let cause = error

@@ -13,24 +13,27 @@ use super::redacting::Redacting;
 use super::reload::Reload;
 use super::status::RunStatus;
 use super::tagging::tags;
+use crate::capture::ledger::{Ledger, Summary};
 use crate::cli::run::Run;
 use crate::config::memory::MemoryShares;
 use crate::config::otel::OtlpSettings;
 use crate::config::otel::metrics::MetricsExport;
 use crate::config::resolved::Config;
 use crate::config::{self, Mistake};
-use crate::exit::{Exit, Failure};
-use crate::export::batch::Signal;
-use crate::export::counters::{DropReason, Snapshot};
-use crate::export::exporter::{Destination, Endpoints, ExportSettings, Exporter, StartError};
-use crate::export::sink::OtlpSink;
-use crate::ledger::{Ledger, Summary};
+use crate::delivery::export::batch::Signal;
+use crate::delivery::export::counters::{DropReason, Snapshot};
+use crate::delivery::export::exporter::{
+    Destination, Endpoints, ExportSettings, Exporter, StartError,
+};
+use crate::delivery::export::sink::OtlpSink;
+use crate::delivery::queue::Queue;
+use crate::delivery::telemetry::memory::MemoryMetrics;
+use crate::delivery::telemetry::server::TelemetryServer;
+use crate::model::exit::{Exit, Failure};
+use crate::model::signal;
+use crate::output;
 use crate::output::profile::summary;
 use crate::output::screen::Screen;
-use crate::queue::Queue;
-use crate::telemetry::memory::MemoryMetrics;
-use crate::telemetry::server::TelemetryServer;
-use crate::{output, signal};
 
 /// How long what is queued may take to be delivered at the end. Supervisors wait longer:
 /// Kubernetes 30 s, systemd 90 s.
@@ -199,7 +202,10 @@ struct Agent<'a> {
 }
 
 impl Agent<'_> {
-    fn follow<P: crate::conn::Processes>(&mut self, live: &mut Live<P>) -> Result<(), Failure> {
+    fn follow<P: crate::model::processes::Processes>(
+        &mut self,
+        live: &mut Live<P>,
+    ) -> Result<(), Failure> {
         while signal::received().is_none() {
             live.step(STEP, &mut self.sink)?;
             self.sink.sink.sink.tick();
@@ -215,7 +221,7 @@ impl Agent<'_> {
     }
 
     /// Does without something while memory runs short.
-    fn relieve<P: crate::conn::Processes>(&mut self, live: &mut Live<P>) {
+    fn relieve<P: crate::model::processes::Processes>(&mut self, live: &mut Live<P>) {
         if !self.pressure.is_due() {
             return;
         }
@@ -245,7 +251,7 @@ impl Agent<'_> {
     }
 
     /// Exports metrics, or tends those that are only read.
-    fn meter<P: crate::conn::Processes>(&mut self, live: &Live<P>) {
+    fn meter<P: crate::model::processes::Processes>(&mut self, live: &Live<P>) {
         let registry = &mut self.sink.registry;
         match &mut self.metering {
             Some(metering) => {
@@ -263,7 +269,10 @@ impl Agent<'_> {
     }
 
     /// Tells whoever asks at `--listen`.
-    fn report<P: crate::conn::Processes>(&mut self, live: &mut Live<P>) -> Result<(), Failure> {
+    fn report<P: crate::model::processes::Processes>(
+        &mut self,
+        live: &mut Live<P>,
+    ) -> Result<(), Failure> {
         let Some(status) = self.status else {
             return Ok(());
         };

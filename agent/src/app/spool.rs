@@ -10,15 +10,15 @@ use serde_json::{Value, json};
 use super::run::{endpoints, export_line, failover, left, unusable};
 use super::written;
 use crate::cli::spool::{Action, SpoolCommand};
-use crate::exit::{Exit, Failure};
-use crate::export::batch::Signal;
-use crate::export::exporter::{ExportSettings, Exporter};
-use crate::export::lane::Lane;
+use crate::delivery::export::batch::Signal;
+use crate::delivery::export::exporter::{ExportSettings, Exporter};
+use crate::delivery::export::lane::Lane;
+use crate::delivery::queue::spool::disk::OsDisk;
+use crate::delivery::queue::spool::{Limits, Losses, Next, Spool, Stats};
+use crate::model::exit::{Exit, Failure};
+use crate::model::signal;
+use crate::model::text::size::ShortSize;
 use crate::output::Format;
-use crate::queue::spool::disk::OsDisk;
-use crate::queue::spool::{Limits, Losses, Next, Spool, Stats};
-use crate::signal;
-use crate::text::size::ShortSize;
 
 /// How often the progress of a drain is looked at.
 const LOOK: Duration = Duration::from_millis(50);

@@ -4,14 +4,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::export::lane::Lane;
-use crate::ledger::Summary;
-use crate::telemetry::export::LaneMetrics;
-use crate::telemetry::memory::MemoryMetrics;
-use crate::telemetry::metrics::{CaptureCounts, SelfMetrics};
-use crate::telemetry::sampling::SamplingMetrics;
-use crate::telemetry::server::Status;
-use crate::telemetry::usage::Usage;
+use crate::capture::ledger::Summary;
+use crate::delivery::export::lane::Lane;
+use crate::delivery::telemetry::export::LaneMetrics;
+use crate::delivery::telemetry::memory::MemoryMetrics;
+use crate::delivery::telemetry::metrics::{CaptureCounts, SelfMetrics};
+use crate::delivery::telemetry::sampling::SamplingMetrics;
+use crate::delivery::telemetry::server::Status;
+use crate::delivery::telemetry::usage::Usage;
 
 /// The state of a run. The thread that captures writes it about once a second, the one
 /// that answers reads it: neither waits for the other's work.
@@ -138,11 +138,11 @@ impl Status for RunStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::export::batch::Signal;
-    use crate::export::counters::ExportCounters;
-    use crate::ledger::Lost;
-    use crate::queue::memory::{Bounds, MemoryQueue};
-    use crate::telemetry::server::TelemetryServer;
+    use crate::capture::ledger::Lost;
+    use crate::delivery::export::batch::Signal;
+    use crate::delivery::export::counters::ExportCounters;
+    use crate::delivery::queue::memory::{Bounds, MemoryQueue};
+    use crate::delivery::telemetry::server::TelemetryServer;
     use std::io::{Read, Write};
     use std::net::{SocketAddr, TcpStream};
     use std::sync::Arc;

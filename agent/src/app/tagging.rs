@@ -6,11 +6,11 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use rustc_hash::FxHashSet;
 
 use crate::config::sampling::Deciding;
-use crate::exchange::{Exchange, Side, Sink};
+use crate::deciding::route::{Routed, Router};
+use crate::model::exchange::{Exchange, Side, Sink};
 use crate::profile::collect::Tag;
 use crate::profile::model::Link;
 use crate::profile::session::Session;
-use crate::route::{Routed, Router};
 use crate::span::method::{self, KnownMethods};
 
 /// Requests that wait to be taken in, at most: those of 100 ms at 300,000 a second.

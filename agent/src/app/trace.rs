@@ -11,9 +11,9 @@ use super::live::{Live, STEP};
 use super::outlet::Outlet;
 use super::{Ended, processes};
 use crate::cli::trace::Trace;
-use crate::conn::Processes;
-use crate::exit::{Exit, Failure};
-use crate::signal;
+use crate::model::exit::{Exit, Failure};
+use crate::model::processes::Processes;
+use crate::model::signal;
 
 /// How long a command may take to end after it was asked to.
 const CHILD_ENDS: Duration = Duration::from_secs(5);

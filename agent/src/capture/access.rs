@@ -3,7 +3,7 @@
 
 use remora_common::config::{Config, cast, config_flags};
 
-use crate::preflight::btf::Btf;
+use crate::host::preflight::btf::Btf;
 
 /// `BPF_JMP | BPF_CALL`.
 const CALL: u8 = 0x85;

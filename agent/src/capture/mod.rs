@@ -1,12 +1,16 @@
-//! The kernel side, seen from the agent: load, attach, read records and counters.
+//! The kernel side, seen from the agent: load, attach, read records and counters; records
+//! decoded ([`ingest`]), kept in a file ([`recording`]), and accounted for ([`ledger`]).
 
 mod access;
 mod diagnostics;
 mod error;
+pub mod ingest;
+pub mod ledger;
 mod maps;
 mod memory;
 mod programs;
 mod quiesce;
+pub mod recording;
 mod rules;
 mod verifier;
 
@@ -32,7 +36,7 @@ use remora_common::http2::BLOCK_BYTES;
 use remora_common::offsets::{OPTIONAL, Offsets};
 use remora_common::pod::Pod;
 
-use crate::preflight::btf::{self, Btf};
+use crate::host::preflight::btf::{self, Btf};
 
 use access::Access;
 use diagnostics::Diagnostics;

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 
 use super::output::time;
 use crate::config::resolved::Config;
-use crate::exit::Failure;
+use crate::model::exit::Failure;
 use crate::output::Format;
 
 const EXAMPLES: &str = "\

@@ -4,7 +4,7 @@
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches};
 
-use crate::filter::{Filter, Property};
+use crate::deciding::filter::{Filter, Property};
 
 const NOT: &str = "not";
 const HEADING: &str = "Filters";

@@ -24,7 +24,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::exit::{Exit, Failure};
+use crate::model::exit::{Exit, Failure};
 
 const LONG_ABOUT: &str = "\
 Remora shows every HTTP request that the processes of this host serve or make, and \

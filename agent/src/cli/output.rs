@@ -6,9 +6,9 @@ use clap::Args;
 
 use crate::config::resolved::Config;
 use crate::config::sampling::Deciding;
+use crate::model::text::duration::parse_duration;
 use crate::output::Format;
 use crate::output::query::QueryPolicy;
-use crate::text::duration::parse_duration;
 
 /// Output flags as they are typed.
 #[derive(Clone, Default, Debug, Args)]

@@ -9,8 +9,8 @@ use clap::Args;
 
 use super::output::time;
 use crate::config::{self, resolved::Config};
-use crate::exit::Failure;
-use crate::filter::glob::Glob;
+use crate::deciding::filter::glob::Glob;
+use crate::model::exit::Failure;
 use crate::output::profile::collapse::Collapsed;
 use crate::output::profile::{By, Format, read};
 use crate::profile::kernel::clock::Clock;

@@ -7,8 +7,8 @@ use clap::Args;
 use super::filters::FilterArgs;
 use super::output::{Output, OutputArgs};
 use crate::config::{self, resolved::Config};
-use crate::exit::Failure;
-use crate::filter::Filter;
+use crate::deciding::filter::Filter;
+use crate::model::exit::Failure;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -7,7 +7,7 @@ use clap::Args;
 use super::settings::SettingsArgs;
 use crate::config::otel::OtelSettings;
 use crate::config::resolved::Config;
-use crate::exit::Failure;
+use crate::model::exit::Failure;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -3,7 +3,7 @@
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 
-use crate::exit::Failure;
+use crate::model::exit::Failure;
 use crate::output::schema;
 
 const EXAMPLES: &str = "\

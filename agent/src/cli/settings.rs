@@ -7,7 +7,7 @@ use clap::Args;
 use crate::config::otel::OtelSettings;
 use crate::config::raw::FILE_VARIABLE;
 use crate::config::{self, resolved::Config};
-use crate::exit::Failure;
+use crate::model::exit::Failure;
 
 /// Settings as they are typed.
 #[derive(Clone, Default, Debug, Args)]
@@ -31,7 +31,7 @@ impl SettingsArgs {
     /// Settings of flags, environment, file and defaults together.
     ///
     /// # Errors
-    /// All mistakes, with [`crate::exit::Exit::Config`].
+    /// All mistakes, with [`crate::model::exit::Exit::Config`].
     pub fn resolve(self, env: &[(String, String)]) -> Result<Config, Failure> {
         Config::load(self.config.as_deref(), &self.flags(), env)
             .map_err(|mistakes| config::failure(&mistakes))

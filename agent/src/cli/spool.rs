@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use super::settings::SettingsArgs;
 use crate::config::otel::OtelSettings;
 use crate::config::resolved::Config;
-use crate::exit::{Exit, Failure};
+use crate::model::exit::{Exit, Failure};
 use crate::output::Format;
 
 const EXAMPLES: &str = "\

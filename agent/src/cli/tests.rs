@@ -139,7 +139,7 @@ fn trace_flags_mean_what_they_say() {
 
 #[test]
 fn not_negates_the_next_filter_only() {
-    use crate::filter::{Filter, Property};
+    use crate::deciding::filter::{Filter, Property};
     let expected = |conditions: &[(Property, &str, bool)]| {
         let mut filter = Filter::default();
         for (property, value, negated) in conditions {

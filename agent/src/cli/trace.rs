@@ -10,8 +10,8 @@ use super::filters::FilterArgs;
 use super::output::{Output, OutputArgs, time};
 use super::settings::SettingsArgs;
 use crate::config::resolved::Config;
-use crate::exit::Failure;
-use crate::filter::Filter;
+use crate::deciding::filter::Filter;
+use crate::model::exit::Failure;
 
 const EXAMPLES: &str = "\
 Examples:

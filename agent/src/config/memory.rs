@@ -42,7 +42,7 @@ impl Default for MemoryShares {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::export::sink::MAX_REQUEST_BYTES;
+    use crate::delivery::export::sink::MAX_REQUEST_BYTES;
 
     #[test]
     fn shares_are_the_limit_and_hold_a_request_each() {

@@ -14,7 +14,7 @@ pub mod spool;
 
 use std::fmt;
 
-use crate::exit::{Exit, Failure};
+use crate::model::exit::{Exit, Failure};
 
 /// Something wrong with a setting.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]

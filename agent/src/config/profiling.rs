@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::Mistake;
 use super::raw::{Given, Raw};
+use crate::model::text::duration::parse_duration;
 use crate::profile::session::FREQUENCY;
-use crate::text::duration::parse_duration;
 
 /// Shortest, default and longest time of a profile, seconds.
 pub const INTERVAL: (u64, u64, u64) = (1, 60, 3600);

@@ -16,10 +16,10 @@ use super::rule::{Rule, Rules};
 use super::sampling::Deciding;
 use super::spool::{SPOOL_BYTES, SPOOL_DRAIN_BYTES, SPOOL_SYNC, SpoolSettings};
 use super::{Mistake, did_you_mean};
-use crate::export::credentials::Credentials;
+use crate::delivery::export::credentials::Credentials;
+use crate::model::text::duration::parse_duration;
+use crate::model::text::size::parse_size;
 use crate::output::query::QueryPolicy;
-use crate::text::duration::parse_duration;
-use crate::text::size::parse_size;
 
 /// Smallest, default and largest ring buffer, bytes.
 pub const RING_BYTES: (u32, u32, u32) = (64 << 10, 16 << 20, 1 << 30);

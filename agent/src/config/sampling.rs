@@ -3,13 +3,13 @@
 use super::raw::{Given, Raw};
 use super::resolved::{items, one};
 use super::{Mistake, did_you_mean};
-use crate::metrics::DEFAULT_SERIES;
-use crate::route::DEFAULT_ROUTES;
-use crate::route::pattern::{MAX_PATTERNS, Pattern};
-use crate::sampling::rule::{MAX_RULES, Rule, probability};
-use crate::sampling::strategy::{NAMES, Strategy};
-use crate::sampling::{INTERVAL, Settings, default_cap};
-use crate::text::duration::parse_duration;
+use crate::deciding::metrics::DEFAULT_SERIES;
+use crate::deciding::route::DEFAULT_ROUTES;
+use crate::deciding::route::pattern::{MAX_PATTERNS, Pattern};
+use crate::deciding::sampling::rule::{MAX_RULES, Rule, probability};
+use crate::deciding::sampling::strategy::{NAMES, Strategy};
+use crate::deciding::sampling::{INTERVAL, Settings, default_cap};
+use crate::model::text::duration::parse_duration;
 
 /// The standard variables for the strategy.
 const SAMPLER: &str = "OTEL_TRACES_SAMPLER";

@@ -1,7 +1,7 @@
 use super::*;
 use crate::config::failure;
 use crate::config::spool::SpoolSettings;
-use crate::exit::Exit;
+use crate::model::exit::Exit;
 use std::io::Write as _;
 
 fn env(pairs: &[(&str, &str)]) -> Vec<(String, String)> {

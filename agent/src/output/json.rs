@@ -9,9 +9,9 @@ use std::net::SocketAddr;
 
 use super::query::QueryPolicy;
 use super::{Report, Why, losses};
-use crate::exchange::{Endpoint, Exchange, Protocol, Side, Sink};
-use crate::ledger::Summary;
-use crate::text::time::Rfc3339;
+use crate::capture::ledger::Summary;
+use crate::model::exchange::{Endpoint, Exchange, Protocol, Side, Sink};
+use crate::model::text::time::Rfc3339;
 
 /// Buffered bytes that are written out without waiting for [`Report::flush`].
 const WRITE_AT: usize = 64 * 1024;

@@ -1,7 +1,7 @@
 use super::*;
-use crate::exchange::{Incomplete, ProcessInfo};
+use crate::capture::ledger::Lost;
 use crate::fixture::{call, curl, nginx, ok, server_conn, unanswered, unix_conn, v6_conn};
-use crate::ledger::Lost;
+use crate::model::exchange::{Incomplete, ProcessInfo};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

@@ -13,8 +13,8 @@ use std::io;
 
 use clap::ValueEnum;
 
-use crate::exchange::{Exchange, Sink};
-use crate::ledger::{Lost, Summary};
+use crate::capture::ledger::{Lost, Summary};
+use crate::model::exchange::{Exchange, Sink};
 use query::QueryPolicy;
 use screen::{Colour, Screen};
 

@@ -9,9 +9,9 @@ use rustc_hash::FxHasher;
 use super::histogram::Histogram;
 use super::json;
 use super::screen::{Colour, Screen};
-use crate::exchange::{Exchange, Side};
-use crate::text::cell::Cell;
-use crate::text::duration::ShortDuration;
+use crate::model::exchange::{Exchange, Side};
+use crate::model::text::cell::Cell;
+use crate::model::text::duration::ShortDuration;
 
 /// Rows kept; what is beyond them shares one row.
 const MAX_ROWS: usize = 256;

@@ -28,9 +28,9 @@ pub fn any_line() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exchange::Incomplete;
+    use crate::capture::ledger::Summary;
     use crate::fixture::{curl, nginx, ok, server_conn, unanswered, unix_conn};
-    use crate::ledger::Summary;
+    use crate::model::exchange::Incomplete;
     use crate::output::json;
     use crate::output::query::QueryPolicy;
     use serde_json::Value;

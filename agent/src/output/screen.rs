@@ -39,7 +39,7 @@ impl Screen {
         let mut screen = Self {
             columns: None,
             colours: terminal && !set("NO_COLOR") && !dumb,
-            utc_offset: crate::text::zone::utc_offset(),
+            utc_offset: crate::model::text::zone::utc_offset(),
             live: terminal,
         };
         screen.measure();

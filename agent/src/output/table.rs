@@ -7,19 +7,19 @@
 //!
 //! A call of gRPC has `gRPC` for its method, and its gRPC status.
 //!
-//! Every cell that comes from a traced program goes through [`crate::text::escape`].
+//! Every cell that comes from a traced program goes through [`crate::model::text::escape`].
 
 use std::fmt::{self, Write as _};
 use std::io::{self, Write};
 
 use super::screen::{Colour, Screen};
 use super::{Report, Why, json, query::QueryPolicy};
-use crate::exchange::{Endpoint, Exchange, Side, Sink};
-use crate::ledger::Summary;
-use crate::text::cell::Cell;
-use crate::text::duration::ShortDuration;
-use crate::text::size::ShortSize;
-use crate::text::time::TimeOfDay;
+use crate::capture::ledger::Summary;
+use crate::model::exchange::{Endpoint, Exchange, Side, Sink};
+use crate::model::text::cell::Cell;
+use crate::model::text::duration::ShortDuration;
+use crate::model::text::size::ShortSize;
+use crate::model::text::time::TimeOfDay;
 
 /// The heading comes again after this many lines on a terminal.
 const HEADING_EVERY: u32 = 40;

@@ -20,8 +20,8 @@ use super::model::{
     Builder, Event, Full, Limits, Link, LocationId, Loss, Profile, SampleKey, Stop,
 };
 use super::symbols::Symbols;
-use crate::clock::Offset;
-use crate::exchange::ProcessInfo;
+use crate::model::clock::Offset;
+use crate::model::exchange::ProcessInfo;
 
 /// The request that a thread served.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]

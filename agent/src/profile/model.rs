@@ -12,7 +12,7 @@ mod tests;
 pub use build::{Builder, Full, Limits};
 pub use ledger::{Ledger, Loss, Stop, Unwinding};
 
-use crate::exchange::ProcessInfo;
+use crate::model::exchange::ProcessInfo;
 use std::sync::Arc;
 
 /// Frames of one stack, kernel and user together, inlined functions not counted.

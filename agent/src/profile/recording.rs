@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use super::collect::{BinaryInfo, Collector, Lost, Mappings, Span, Tag};
 use super::model::{Limits, Link, Profile};
 use super::symbols::{Kept, Source, Symbol, Symbols};
-use crate::clock::Offset;
+use crate::model::clock::Offset;
 
 const MAGIC: [u8; 8] = *b"\x89RMP\r\n\x1a\n";
 /// Longest payload, bytes: the mappings of a process are the longest.

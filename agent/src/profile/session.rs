@@ -17,8 +17,8 @@ use super::model::{Event, Limits, Profile};
 use super::recording::{self, Recorder};
 use super::symbolize::{Live, Names};
 use crate::capture::CaptureError;
-use crate::clock::Offset;
-use crate::discovery::procfs::ProcDir;
+use crate::host::discovery::procfs::ProcDir;
+use crate::model::clock::Offset;
 use track::Tracker;
 
 /// Frequencies of samples, per second and CPU: smallest, default of continuous profiles,

@@ -10,8 +10,8 @@ use std::net::IpAddr;
 use super::authority::Authority;
 use super::method::{KnownMethods, OTHER, OTHER_NAME};
 use super::wire::{int, key, string, string_parts, strings};
-use crate::exchange::{Endpoint, Exchange, Protocol, Rpc, Side};
-use crate::proto::grpc;
+use crate::model::exchange::{Endpoint, Exchange, Protocol, Rpc, Side};
+use crate::pairing::proto::grpc;
 
 /// What may be written, and how.
 #[derive(Clone, Debug, Default)]
@@ -454,9 +454,9 @@ impl IpText {
     }
 }
 
-/// Lets [`crate::exchange::Incomplete::names`] be walked twice: for the lengths and for the bytes.
+/// Lets [`crate::model::exchange::Incomplete::names`] be walked twice: for the lengths and for the bytes.
 #[derive(Clone, Copy)]
-struct ReasonNames(crate::exchange::Incomplete);
+struct ReasonNames(crate::model::exchange::Incomplete);
 
 impl ReasonNames {
     fn iter(self) -> impl Iterator<Item = &'static str> + Clone {

@@ -1,10 +1,10 @@
 //! Replays: golden output, limits, and files that are no recordings.
 
 use super::{remora, stream};
-use remora::clock::Offset;
-use remora::ingest::decode::Counters;
-use remora::recording::{Header, Recorder};
-use remora::span::ids::Seed;
+use remora::capture::ingest::decode::Counters;
+use remora::capture::recording::{Header, Recorder};
+use remora::model::clock::Offset;
+use remora::model::ids::Seed;
 use remora_common::counters::Counter;
 use std::io::{BufRead, BufReader};
 use std::path::Path;

@@ -2,9 +2,9 @@
 
 use super::remora;
 use bytes::Bytes;
-use remora::export::batch::{Batch, Signal};
-use remora::queue::spool::disk::OsDisk;
-use remora::queue::spool::{Limits, Spool};
+use remora::delivery::export::batch::{Batch, Signal};
+use remora::delivery::queue::spool::disk::OsDisk;
+use remora::delivery::queue::spool::{Limits, Spool};
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::Path;

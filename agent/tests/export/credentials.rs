@@ -8,10 +8,10 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use remora::export::batch::Signal;
-use remora::export::counters::DropReason;
-use remora::export::credentials::Credentials;
-use remora::export::exporter::{Destination, ExportSettings};
+use remora::delivery::export::batch::Signal;
+use remora::delivery::export::counters::DropReason;
+use remora::delivery::export::credentials::Credentials;
+use remora::delivery::export::exporter::{Destination, ExportSettings};
 
 use crate::proxy::Proxy;
 use crate::receiver::{Answer, Receiver, push, settings, start, to, wait};

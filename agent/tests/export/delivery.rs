@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use remora::exchange::Sink;
-use remora::export::counters::DropReason;
+use remora::delivery::export::counters::DropReason;
+use remora::model::exchange::Sink;
 
 use crate::receiver::{Answer, Receiver, free_address, ids, push, settings, start, to, wait};
 use crate::sample::server;

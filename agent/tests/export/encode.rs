@@ -8,12 +8,12 @@ use opentelemetry_proto::tonic::common::v1::{
 use opentelemetry_proto::tonic::trace::v1::{Span, Status};
 use proptest::prelude::*;
 use prost::Message;
-use remora::discovery::host::HostInfo;
-use remora::exchange::{Endpoint, Incomplete, Protocol, Side};
-use remora::export::otlp::Encoder;
-use remora::export::resource::HostResource;
+use remora::delivery::export::otlp::Encoder;
+use remora::host::discovery::host::HostInfo;
+use remora::model::exchange::{Endpoint, Incomplete, Protocol, Side};
 use remora::span::attrs::SpanOptions;
 use remora::span::method::KnownMethods;
+use remora::span::resource::HostResource;
 
 use crate::sample::{Sample, client, process, server};
 
@@ -485,7 +485,7 @@ fn a_resource() {
 #[test]
 fn a_process_about_which_nothing_is_known() {
     let mut sample = server();
-    sample.process = remora::exchange::ProcessInfo {
+    sample.process = remora::model::exchange::ProcessInfo {
         id: 1,
         tgid: 4001,
         comm: String::new(),

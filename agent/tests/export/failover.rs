@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use remora::config::otel::OtlpSettings;
-use remora::export::breaker::Circuit;
-use remora::export::exporter::Destination;
+use remora::delivery::export::breaker::Circuit;
+use remora::delivery::export::exporter::Destination;
 
 use crate::receiver::{Receiver, ids, push, settings, start, wait};
 use crate::wire::Wire;

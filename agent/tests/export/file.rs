@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use remora::export::exporter::{Destination, Exporter, StartError};
+use remora::delivery::export::exporter::{Destination, Exporter, StartError};
 
 use crate::receiver::{ids, push, settings, start};
 

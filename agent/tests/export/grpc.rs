@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use prost::Message;
-use remora::export::counters::{DropReason, Snapshot};
-use remora::export::response::{Any, ProtoDuration, RetryInfo, RpcStatus};
+use remora::delivery::export::counters::{DropReason, Snapshot};
+use remora::delivery::export::response::{Any, ProtoDuration, RetryInfo, RpcStatus};
 use tonic::{Code, Status};
 
 use crate::receiver::{Answer, Receiver, free_address, ids, push, settings, start, to, wait};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use remora::export::counters::DropReason;
+use remora::delivery::export::counters::DropReason;
 
 use crate::receiver::{Answer, Receiver, ids, push, start, to, wait};
 
@@ -14,7 +14,7 @@ fn deliver(
     receiver: &Receiver,
     count: u64,
     extra: &[(&str, &str)],
-) -> remora::export::counters::Snapshot {
+) -> remora::delivery::export::counters::Snapshot {
     let (exporter, mut sink) = start(to(receiver, HTTP, extra));
     push(&mut sink, 1, count);
     let counters = exporter.counters();

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use remora::export::exporter::ExportSettings;
+use remora::delivery::export::exporter::ExportSettings;
 
 use crate::receiver::{Answer, Receiver, push, start, to};
 

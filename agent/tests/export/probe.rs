@@ -4,8 +4,8 @@ use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
 use remora::config::otel::OtlpSettings;
-use remora::export::exporter::Destination;
-use remora::export::probe::probe;
+use remora::delivery::export::exporter::Destination;
+use remora::delivery::export::probe::probe;
 
 use crate::receiver::{Answer, Receiver, settings, to};
 

@@ -11,9 +11,9 @@ use opentelemetry_proto::tonic::collector::profiles::v1development::{
 };
 use prost::Message;
 use remora::config::otel::OtelSettings;
-use remora::export::counters::DropReason;
-use remora::export::exporter::{Destination, ExportSettings, Exporter};
-use remora::export::profiles::sink::ProfileSink;
+use remora::delivery::export::counters::DropReason;
+use remora::delivery::export::exporter::{Destination, ExportSettings, Exporter};
+use remora::delivery::export::profiles::sink::ProfileSink;
 use tokio::runtime::Runtime;
 use tonic::transport::Server;
 
@@ -33,7 +33,13 @@ fn apart(pairs: &[(&str, &str)]) -> ExportSettings {
     settings
 }
 
-fn start(settings: ExportSettings) -> (Exporter, remora::export::sink::OtlpSink, ProfileSink) {
+fn start(
+    settings: ExportSettings,
+) -> (
+    Exporter,
+    remora::delivery::export::sink::OtlpSink,
+    ProfileSink,
+) {
     let (exporter, sink) = super::receiver::start(settings);
     let profiles = exporter.profiles().expect("there is a destination");
     (exporter, sink, profiles)

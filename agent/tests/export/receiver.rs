@@ -23,10 +23,10 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
 use remora::config::otel::OtelSettings;
-use remora::exchange::Sink;
-use remora::export::exporter::{ExportSettings, Exporter};
-use remora::export::retry::RetryPolicy;
-use remora::export::sink::OtlpSink;
+use remora::delivery::export::exporter::{ExportSettings, Exporter};
+use remora::delivery::export::retry::RetryPolicy;
+use remora::delivery::export::sink::OtlpSink;
+use remora::model::exchange::Sink;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::Runtime;

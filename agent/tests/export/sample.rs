@@ -1,6 +1,6 @@
 //! Exchanges to export, owned so that any part can be changed.
 
-use remora::exchange::{
+use remora::model::exchange::{
     ConnInfo, Endpoint, Exchange, Incomplete, ProcessInfo, Protocol, Rpc, Side, TraceContext,
 };
 

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use prost::Message;
 use remora::config::spool::SpoolSettings;
-use remora::export::counters::{DropReason, Snapshot};
-use remora::export::exporter::{Destination, ExportSettings};
-use remora::export::response::{Any, ProtoDuration, RetryInfo, RpcStatus};
+use remora::delivery::export::counters::{DropReason, Snapshot};
+use remora::delivery::export::exporter::{Destination, ExportSettings};
+use remora::delivery::export::response::{Any, ProtoDuration, RetryInfo, RpcStatus};
 use tonic::{Code, Status};
 
 use crate::receiver::{Answer, Receiver, Seen, free_address, ids, push, settings, start, wait};

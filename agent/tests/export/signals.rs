@@ -12,10 +12,10 @@ use opentelemetry_proto::tonic::metrics::v1::{
 use prost::Message;
 use remora::config::otel::OtelSettings;
 use remora::config::spool::SpoolSettings;
-use remora::export::batch::{Batch, Signal};
-use remora::export::breaker::Circuit;
-use remora::export::counters::{DropReason, Snapshot};
-use remora::export::exporter::{Destination, Endpoints, ExportSettings, Exporter};
+use remora::delivery::export::batch::{Batch, Signal};
+use remora::delivery::export::breaker::Circuit;
+use remora::delivery::export::counters::{DropReason, Snapshot};
+use remora::delivery::export::exporter::{Destination, Endpoints, ExportSettings, Exporter};
 
 use super::receiver::{Answer, Receiver, free_address, push, settings, start, wait};
 use super::sample_profile::profile;

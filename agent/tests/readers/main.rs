@@ -17,9 +17,9 @@ mod profile;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use remora::export::profiles;
-use remora::export::resource::HostResource;
+use remora::delivery::export::profiles;
 use remora::output::profile::{By, pprof};
+use remora::span::resource::HostResource;
 
 /// Whether a missing reader is a failure.
 fn all() -> bool {

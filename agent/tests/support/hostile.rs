@@ -12,16 +12,17 @@
 #[path = "frames.rs"]
 pub mod frames;
 
-use remora::clock::Offset;
-use remora::conn::{Limits, Occupancy, Pipeline, Processes, from_record};
-use remora::exchange::{Exchange, ProcessInfo, Sink};
-use remora::ingest::decode::{self, Record};
-use remora::proto::hpack;
-use remora::proto::http1::{self, Request, Status, Target};
-use remora::recording::{Header, Recorder, Recording};
-use remora::replay::Replay;
-use remora::span::context::{self, Traceparent};
-use remora::span::ids::Seed;
+use remora::capture::ingest::decode::{self, Record};
+use remora::capture::recording::{Header, Recorder, Recording};
+use remora::model::clock::Offset;
+use remora::model::exchange::{Exchange, ProcessInfo, Sink};
+use remora::model::ids::Seed;
+use remora::model::processes::{Processes, from_record};
+use remora::pairing::conn::{Limits, Occupancy, Pipeline};
+use remora::pairing::context::{self, Traceparent};
+use remora::pairing::proto::hpack;
+use remora::pairing::proto::http1::{self, Request, Status, Target};
+use remora::pairing::replay::Replay;
 use remora_common::http1::{Event, SLACK, Settled, Stream, WINDOW, WINDOW_MAX};
 use remora_common::pod::Pod;
 use remora_common::record::{self, Kind};

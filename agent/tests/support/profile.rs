@@ -6,7 +6,7 @@
 )]
 #![allow(clippy::expect_used, reason = "a few samples fit into any profile")]
 
-use remora::exchange::ProcessInfo;
+use remora::model::exchange::ProcessInfo;
 use remora::profile::model::{
     Builder, Event, Full, Function, FunctionId, Kind, Limits, Line, Link, LocationId, Loss,
     Mapping, MappingId, Profile, SampleKey, Stop, StringId, ThreadId,

@@ -13,64 +13,37 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The stages in order, with their modules. The longest path that fits decides.
-const STAGES: [(&str, &[&str]); 8] = [
+const STAGES: [(&str, &[&str]); 10] = [
     // Words that every stage may use; they know nothing of the flow.
     (
-        "vocabulary",
+        "model",
         &[
-            "exchange",
-            "exit",
-            "text",
-            "clock",
-            "seldom",
-            "signal",
-            "span::ids",
+            "model",
             "profile::model",
             "fixture",
+            "frames",
+            "stream",
             "sample_profile",
         ],
     ),
+    // The host: its kernel and its processes.
+    ("host", &["host"]),
     // Bytes come in, live or from a recording, and become records.
-    (
-        "capture",
-        &[
-            "preflight",
-            "loader",
-            "capture",
-            "record",
-            "recording",
-            "stream",
-            "frames",
-            "ingest",
-            "ledger",
-        ],
-    ),
+    ("capture", &["capture"]),
     // Parsers and ids: called by the pairing stage, they do no I/O and know no clock.
-    ("proto", &["proto", "span::context"]),
+    ("proto", &["pairing::proto", "pairing::context"]),
     // Messages become exchanges.
-    (
-        "conn",
-        &["conn", "replay", "process", "discovery", "profile"],
-    ),
+    ("pairing", &["pairing"]),
+    // Samples become profiles.
+    ("profile", &["profile"]),
     // Exchanges become spans.
     ("span", &["span"]),
-    // What kind of request it is, and whether its span is kept.
-    ("decide", &["route", "filter", "sampling"]),
-    // Spans and exchanges leave.
-    (
-        "output",
-        &[
-            "config",
-            "metrics",
-            "output",
-            "queue",
-            "export",
-            "telemetry",
-            "sink",
-        ],
-    ),
+    // What kind of request it is, how it counts, and whether its span is kept.
+    ("deciding", &["deciding"]),
+    // Spans, metrics and profiles leave, to gateways and to people.
+    ("delivery", &["config", "delivery", "output"]),
     // Everything is put together.
-    ("app", &["app", "cli", "demo", "main"]),
+    ("app", &["app", "cli", "main"]),
 ];
 
 /// Things that the modules of a stage must not name.
@@ -213,42 +186,48 @@ mod tests {
 
     #[test]
     fn earlier_stages_may_be_named() {
-        let text = "use crate::exchange::Exchange;\nuse crate::{proto::http1, ingest};\n";
-        assert!(check("conn::table", text).is_empty());
-        assert!(check("conn", "use crate::span::ids::random;").is_empty());
+        let text = "use crate::model::exchange::Exchange;\nuse crate::{pairing::proto::http1, capture::ingest};\n";
+        assert!(check("pairing::conn::table", text).is_empty());
+        assert!(check("pairing::conn", "use crate::model::ids::random;").is_empty());
     }
 
     #[test]
     fn later_stages_may_not_however_they_are_named() {
         for text in [
-            "use crate::export::Batch;",
-            "use crate::{exchange, export::Batch};",
-            "fn f() { crate::export::go() }",
-            "use super::super::export;",
-            "pub(crate) use crate::{\n    exchange::{Side,\n    Sink},\n    export,\n};",
+            "use crate::delivery::export::Batch;",
+            "use crate::{model::exchange, delivery::export::Batch};",
+            "fn f() { crate::delivery::export::go() }",
+            "use super::super::super::delivery;",
+            "pub(crate) use crate::{\n    model::exchange::{Side,\n    Sink},\n    delivery,\n};",
         ] {
-            let problems = check("conn::table", text);
+            let problems = check("pairing::conn::table", text);
             assert_eq!(problems.len(), 1, "{text}: {problems:?}");
-            assert!(problems[0].1.contains("`export"), "{problems:?}");
+            assert!(problems[0].1.contains("`delivery"), "{problems:?}");
         }
-        assert_eq!(check("conn", "use crate::span::build::Span;").len(), 1);
+        assert_eq!(
+            check("pairing::conn", "use crate::span::build::Span;").len(),
+            1
+        );
     }
 
     #[test]
     fn comments_and_inline_tests_do_not_count() {
-        let text = "//! See crate::export.\n/* crate::cli */\nfn f() {}\n\n#[cfg(test)]\nmod tests {\n    use crate::cli;\n}\n";
-        assert!(check("conn", text).is_empty());
+        let text = "//! See crate::delivery::export.\n/* crate::cli */\nfn f() {}\n\n#[cfg(test)]\nmod tests {\n    use crate::cli;\n}\n";
+        assert!(check("pairing::conn", text).is_empty());
     }
 
     #[test]
     fn a_module_outside_the_table_is_named() {
         assert_eq!(check("novelty", "").len(), 1);
-        assert_eq!(check("conn", "use crate::novelty::X;").len(), 1);
+        assert_eq!(check("pairing::conn", "use crate::novelty::X;").len(), 1);
     }
 
     #[test]
     fn parsers_know_no_clock() {
-        assert_eq!(check("proto::http1", "use std::time::Instant;").len(), 1);
-        assert!(check("proto::http1", "use std::time::Duration;").is_empty());
+        assert_eq!(
+            check("pairing::proto::http1", "use std::time::Instant;").len(),
+            1
+        );
+        assert!(check("pairing::proto::http1", "use std::time::Duration;").is_empty());
     }
 }

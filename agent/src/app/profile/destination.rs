@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use crate::exit::Failure;
+use crate::model::exit::Failure;
 
 /// A file that can be written. What it holds stays until there is something new; one that
 /// was made for this goes again if there never is.

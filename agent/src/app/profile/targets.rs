@@ -6,8 +6,8 @@ use std::path::Path;
 
 use crate::app::live::cgroup_id;
 use crate::cli::profile::Targets as Asked;
-use crate::discovery;
-use crate::exit::Failure;
+use crate::host::discovery;
+use crate::model::exit::Failure;
 use crate::profile::kernel::Targets;
 use crate::profile::model::Profile;
 

@@ -6,8 +6,8 @@ use http::Uri;
 
 use super::Protocol;
 use super::values::Reader;
-use crate::export::batch::Signal;
-use crate::export::proxy::Proxies;
+use crate::delivery::export::batch::Signal;
+use crate::delivery::export::proxy::Proxies;
 
 /// Where requests go.
 pub(super) struct Place {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::values::Reader;
-use crate::metrics::ExemplarFilter;
+use crate::deciding::metrics::ExemplarFilter;
 
 /// Time between two exports if `OTEL_METRIC_EXPORT_INTERVAL` is not set.
 pub const DEFAULT_INTERVAL: Duration = Duration::from_secs(60);

@@ -3,9 +3,9 @@
 use super::diff::Compared;
 use super::frames::{self, Frame};
 use super::{By, collapse::Name};
+use crate::model::text::hex::hex;
+use crate::model::text::time::Rfc3339;
 use crate::profile::model::{Event, Loss, Process, Profile, Sample};
-use crate::text::hex::hex;
-use crate::text::time::Rfc3339;
 use serde::Serialize;
 use std::borrow::Cow;
 use std::collections::BTreeMap;

@@ -8,8 +8,8 @@
 pub mod proto;
 
 use super::{By, frames};
+use crate::model::text::hex::hex;
 use crate::profile::model::{self, Event, MappingId, Profile, Sample};
-use crate::text::hex::hex;
 use flate2::{Compression, write::GzEncoder};
 use indexmap::IndexSet;
 use prost::Message as _;

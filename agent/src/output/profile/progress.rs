@@ -1,6 +1,6 @@
 //! How far sampling has come: a bar on a terminal, nothing elsewhere.
 
-use crate::text::duration::ShortDuration;
+use crate::model::text::duration::ShortDuration;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 

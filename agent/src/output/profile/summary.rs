@@ -1,9 +1,9 @@
 //! The end of a profile, for people: where every sample went, and how well stacks were
 //! followed.
 
+use crate::model::text::cell::Cell;
 use crate::output::screen::{Colour, Screen};
 use crate::profile::model::{Ledger, Loss, Process, Profile, Unwinding};
-use crate::text::cell::Cell;
 
 /// Processes that are named.
 const PROCESSES: usize = 10;

@@ -3,10 +3,10 @@
 use super::By;
 use super::diff::Compared;
 use super::frames;
+use crate::model::text::cell::Cell;
+use crate::model::text::duration::ShortDuration;
 use crate::output::screen::{Colour, Screen};
 use crate::profile::model::{Event, Kind, Profile};
-use crate::text::cell::Cell;
-use crate::text::duration::ShortDuration;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::io::{self, Write};
 

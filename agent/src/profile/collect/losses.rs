@@ -63,7 +63,7 @@ impl Collector {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Offset;
+    use crate::model::clock::Offset;
     use crate::profile::collect::{Mappings, Span};
     use crate::profile::model::{Event, Limits, Profile};
     use crate::profile::symbols::{Source, Symbol, Symbols};

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::exchange::ProcessInfo;
+use crate::model::exchange::ProcessInfo;
 
 /// A binary, as far as a profile shows it.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]

@@ -18,7 +18,7 @@ use remora_common::pod::Pod;
 use remora_common::profile::{self, COUNTERS, Config, Mapping, Process, config_flags};
 
 use crate::capture::CaptureError;
-use crate::preflight::btf::{Btf, KERNEL};
+use crate::host::preflight::btf::{Btf, KERNEL};
 use crate::profile::model::Event;
 use clock::{Clock, NoCycles};
 use sys::{PerfEvent, Shared};
@@ -354,7 +354,7 @@ fn config(targets: &Targets, ring_bytes: u32) -> Result<Config, CaptureError> {
         path: KERNEL,
         source,
     })?;
-    let bad = |e: crate::preflight::btf::BtfError| CaptureError::BadBtf {
+    let bad = |e: crate::host::preflight::btf::BtfError| CaptureError::BadBtf {
         what: e.to_string(),
     };
     let btf = Btf::parse(&bytes).map_err(bad)?;

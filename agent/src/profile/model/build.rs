@@ -5,7 +5,7 @@ use super::{
     Mapping, MappingId, Process, ProcessId, Profile, Sample, SampleKey, Stack, StackId, Stop,
     StringId, Thread, ThreadId, Unwinding,
 };
-use crate::exchange::ProcessInfo;
+use crate::model::exchange::ProcessInfo;
 use indexmap::{Equivalent, IndexMap, IndexSet};
 use rustc_hash::FxBuildHasher;
 use std::hash::Hash;

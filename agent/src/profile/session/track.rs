@@ -11,9 +11,9 @@ use remora_common::profile::{
 use remora_common::record::{self, Header, Kind};
 use rustc_hash::FxHashMap;
 
-use crate::conn::Processes as _;
-use crate::discovery::ProcessResolver;
-use crate::discovery::procfs::ProcDir;
+use crate::host::discovery::ProcessResolver;
+use crate::host::discovery::procfs::ProcDir;
+use crate::model::processes::Processes as _;
 use crate::profile::collect::{BinaryInfo, CodeRange, Collector, Content, Mapped, Mappings};
 use crate::profile::kernel::{Published, Sampler, Tables};
 use crate::profile::process::arena::Arena;

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 
-use crate::discovery::procfs::ProcDir;
+use crate::host::discovery::procfs::ProcDir;
 use crate::profile::symbols::Symbol;
 
 /// Most bytes read of such a file.

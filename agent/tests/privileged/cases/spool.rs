@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use remora::export::batch::{Batch, Signal};
-use remora::export::counters::{DropReason, ExportCounters};
-use remora::queue::Queue;
-use remora::queue::memory::Bounds;
-use remora::queue::spool::Limits;
-use remora::queue::tiered::{Settings, TieredQueue};
+use remora::delivery::export::batch::{Batch, Signal};
+use remora::delivery::export::counters::{DropReason, ExportCounters};
+use remora::delivery::queue::Queue;
+use remora::delivery::queue::memory::Bounds;
+use remora::delivery::queue::spool::Limits;
+use remora::delivery::queue::tiered::{Settings, TieredQueue};
 
 use crate::harness::{privileged, wait_until};
 
