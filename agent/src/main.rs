@@ -1,5 +1,7 @@
 //! The `remora` binary.
 
+#![forbid(unsafe_code)]
+
 use std::process::ExitCode;
 
 use remora::app;

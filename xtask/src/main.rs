@@ -1,5 +1,7 @@
 //! Build, test and measurement tasks: `cargo xtask --help`.
 
+#![forbid(unsafe_code)]
+
 mod bench;
 mod deny;
 mod deps;

@@ -1,5 +1,7 @@
 //! A command that is started, but held until tracing has begun.
 
+#![allow(unsafe_code, reason = "forks and execs")]
+
 use std::ffi::OsString;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};

@@ -1,6 +1,8 @@
 //! How the programs read kernel memory: by one instruction where the kernel knows the
 //! type of a pointer, by a helper (25 ns a call) where it does not.
 
+#![allow(unsafe_code, reason = "looks at words as bytes")]
+
 use remora_common::config::{Config, cast, config_flags};
 
 use crate::host::preflight::btf::Btf;

@@ -13,6 +13,7 @@ mod quiesce;
 pub mod recording;
 mod rules;
 mod verifier;
+pub(crate) mod wait;
 
 pub use error::CaptureError;
 pub use memory::kernel_memory;
@@ -265,20 +266,7 @@ impl Capture {
             let timeout = pace(self.taken, now - self.waited, timeout);
             self.taken = 0;
             self.waited = now;
-            let mut waiting = libc::pollfd {
-                fd: self.ring.as_raw_fd(),
-                events: libc::POLLIN,
-                revents: 0,
-            };
-            let millis = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
-            // SAFETY: one valid `pollfd`, and its number.
-            let ready = unsafe { libc::poll(&raw mut waiting, 1, millis) };
-            if ready < 0 {
-                let error = io::Error::last_os_error();
-                if error.kind() != io::ErrorKind::Interrupted {
-                    return Err(error);
-                }
-            }
+            wait::readable(self.ring.as_raw_fd(), timeout)?;
             taken = self.drain(take);
             self.taken += taken;
         }

@@ -1,5 +1,7 @@
 //! Waiting for programs that run while they are detached.
 
+#![allow(unsafe_code, reason = "makes a system call that has no wrapper")]
+
 use std::thread;
 use std::time::Duration;
 

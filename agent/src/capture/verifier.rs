@@ -5,6 +5,8 @@
 //! a program is loaded: the kernel verifies it, writes the log, and then fails with `EMFILE`.
 //! Loading programs by hand for this would need their relocation by hand as well.
 
+#![allow(unsafe_code, reason = "sets limits of the process")]
+
 use std::io;
 
 use aya::VerifierLogLevel;

@@ -4,6 +4,8 @@
 //! now and then, because wall time is stepped and slewed, and never per event. It is
 //! part of a recording, so that a replay shows the same times.
 
+#![allow(unsafe_code, reason = "calls the C library")]
+
 use std::time::{Duration, Instant};
 
 /// How often the offset is worth measuring again.

@@ -1,5 +1,7 @@
 //! SIGINT, SIGTERM and SIGHUP as flags to look at.
 
+#![allow(unsafe_code, reason = "calls the C library")]
+
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 static RECEIVED: AtomicI32 = AtomicI32::new(0);

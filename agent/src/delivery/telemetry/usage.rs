@@ -1,5 +1,7 @@
 //! What the agent itself costs, from procfs (proc(5)).
 
+#![allow(unsafe_code, reason = "calls the C library")]
+
 use std::fs;
 use std::time::Duration;
 

@@ -1,5 +1,7 @@
 //! Bounded reads below `/proc/PID`.
 
+#![allow(unsafe_code, reason = "makes system calls that have no wrapper")]
+
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read};

@@ -1,5 +1,7 @@
 //! Trying things out with bpf(2): what is created here is closed at once.
 
+#![allow(unsafe_code, reason = "makes system calls that have no wrapper")]
+
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 

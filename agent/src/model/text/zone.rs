@@ -1,5 +1,7 @@
 //! The local time zone.
 
+#![allow(unsafe_code, reason = "calls the C library")]
+
 /// Seconds east of UTC, now. 0 where it is not known.
 #[must_use]
 pub fn utc_offset() -> i32 {

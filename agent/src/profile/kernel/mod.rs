@@ -18,6 +18,7 @@ use remora_common::pod::Pod;
 use remora_common::profile::{self, COUNTERS, Config, Mapping, Process, config_flags};
 
 use crate::capture::CaptureError;
+use crate::capture::wait;
 use crate::host::preflight::btf::{Btf, KERNEL};
 use crate::profile::model::Event;
 use clock::{Clock, NoCycles};
@@ -226,19 +227,7 @@ impl Sampler {
     ) -> io::Result<usize> {
         let mut taken = self.drain(limit, take);
         if taken == 0 && !timeout.is_zero() {
-            let mut waiting = libc::pollfd {
-                fd: self.ring.as_raw_fd(),
-                events: libc::POLLIN,
-                revents: 0,
-            };
-            let millis = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
-            // SAFETY: one valid `pollfd`, and its number.
-            if unsafe { libc::poll(&raw mut waiting, 1, millis) } < 0 {
-                let error = io::Error::last_os_error();
-                if error.kind() != io::ErrorKind::Interrupted {
-                    return Err(error);
-                }
-            }
+            wait::readable(self.ring.as_raw_fd(), timeout)?;
             taken = self.drain(limit, take);
         }
         Ok(taken)

@@ -1,6 +1,8 @@
 //! System calls that aya has no words for: perf events whose counts can be read, maps
 //! made one by one, and the memory of maps.
 
+#![allow(unsafe_code, reason = "makes system calls that have no wrapper")]
+
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};

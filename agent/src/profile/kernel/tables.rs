@@ -1,6 +1,8 @@
 //! Tables of unwind rows in the kernel, one map each, exactly as large as needed, and the
 //! rules they refer to.
 
+#![allow(unsafe_code, reason = "shares memory with the kernel")]
+
 use std::io;
 use std::os::fd::AsFd;
 

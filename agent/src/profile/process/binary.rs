@@ -3,6 +3,8 @@
 //! A file is opened while a process has it mapped and stays open: so it can be read after
 //! the process ended or the file was deleted, and its inode is not given to another one.
 
+#![allow(unsafe_code, reason = "calls the C library")]
+
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};

@@ -15,6 +15,7 @@ use std::os::fd::FromRawFd as _;
 ///
 /// # Errors
 /// Those of `memfd_create(2)`.
+#[allow(unsafe_code, reason = "calls the C library")]
 pub fn memory_file(name: &CStr) -> io::Result<File> {
     // SAFETY: the name ends with NUL.
     let fd = unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) };
