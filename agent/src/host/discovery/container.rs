@@ -2,8 +2,9 @@
 //!
 //! Runtimes put the id, 64 hex digits, into the last part of the path that is theirs,
 //! with a prefix and suffix of their own: `docker-ID.scope`, `cri-containerd-ID.scope`,
-//! `crio-ID.scope`, `libpod-ID.scope`, `…:cri-containerd:ID`, or the bare id. Kubelet
-//! puts `pod` and the UID into a part above it.
+//! `crio-ID.scope`, `libpod-ID.scope`, or the bare id. Kubelet puts `pod` and the UID into a
+//! part above it, or, where one side counts in systemd's slices and the other does not, the
+//! runtime writes both into one: `kubepods-burstable-podUID.slice:cri-containerd:ID`.
 
 /// What a cgroup path tells.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -24,7 +25,7 @@ pub(super) fn from_cgroup(text: &str) -> Container {
                 found.id = container_id(part);
             }
             if found.pod_uid.is_none() {
-                found.pod_uid = pod_uid(part);
+                found.pod_uid = part.rsplit(':').find_map(pod_uid);
             }
         }
         if found.id.is_some() {
@@ -99,8 +100,24 @@ mod tests {
                     "0::/system.slice/containerd.service/kubepods-pod{flat}.slice:cri-containerd:{ID}"
                 ),
                 id,
-                none,
+                uid,
             ),
+            (
+                format!("0::/kubelet/kubepods-burstable-pod{flat}.slice:cri-containerd:{ID}/init"),
+                id,
+                uid,
+            ),
+            (
+                format!("9:pids:/x/kubepods-pod{UID}.slice:crio-conmon:{ID}"),
+                none,
+                uid,
+            ),
+            (
+                format!("0::/a/kubepods-pod{hash}.slice:crio:{ID}"),
+                id,
+                Some(hash),
+            ),
+            (format!("0::/podman_pod{UID}x:cri:{ID}"), id, none),
             (
                 format!("0::/machine.slice/libpod-{ID}.scope/container"),
                 id,

@@ -2,9 +2,14 @@
 //!
 //! OpenTelemetry specification: "Resource SDK", "General SDK Configuration".
 
+use super::service::java;
+
 /// Attributes kept of `OTEL_RESOURCE_ATTRIBUTES`, and bytes kept of each value.
 const MAX_ATTRIBUTES: usize = 64;
 const MAX_VALUE: usize = 256;
+
+/// Variables with options of Java programs, the one first that stands above the others.
+const JAVA_OPTIONS: [&str; 3] = ["_JAVA_OPTIONS", "JDK_JAVA_OPTIONS", "JAVA_TOOL_OPTIONS"];
 
 /// The OpenTelemetry part of an environment.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -13,6 +18,8 @@ pub(super) struct Declared {
     pub(super) service: Option<String>,
     /// `service.namespace`.
     pub(super) namespace: Option<String>,
+    /// A name that options from the environment give to Java programs.
+    pub(super) java: Option<String>,
     /// All other attributes, in order.
     pub(super) attributes: Vec<(String, String)>,
 }
@@ -40,11 +47,21 @@ pub(super) fn declared(environ: &[u8]) -> Declared {
     if let Some(name) = variable("OTEL_SERVICE_NAME") {
         declared.service = Some(bounded(name));
     }
+    declared.java = JAVA_OPTIONS
+        .iter()
+        .filter_map(|name| {
+            variable(name)?
+                .split_whitespace()
+                .filter_map(java::property)
+                .last()
+        })
+        .next()
+        .map(|name| bounded(name.trim_matches(['"', '\''])));
     declared
 }
 
-/// `key=value,…` with percent-encoded values. As the specification asks, a malformed
-/// list counts as none.
+/// `key=value,…`, both percent-encoded. As the specification asks, a malformed list counts as
+/// none.
 fn attributes(list: &str) -> Option<Vec<(String, String)>> {
     let mut out: Vec<(String, String)> = Vec::new();
     for pair in list
@@ -53,13 +70,13 @@ fn attributes(list: &str) -> Option<Vec<(String, String)>> {
         .filter(|pair| !pair.is_empty())
     {
         let (key, value) = pair.split_once('=')?;
-        let (key, value) = (key.trim(), decode(value.trim())?);
-        if key.is_empty() || key.len() > MAX_VALUE {
+        let (key, value) = (decode(key.trim())?, decode(value.trim())?);
+        if key.is_empty() || key.len() > MAX_VALUE || key.contains(char::is_control) {
             return None;
         }
-        out.retain(|(known, _)| known != key);
+        out.retain(|(known, _)| *known != key);
         if !value.is_empty() && out.len() < MAX_ATTRIBUTES {
-            out.push((key.to_owned(), bounded(&value)));
+            out.push((key, bounded(&value)));
         }
     }
     Some(out)
@@ -102,6 +119,11 @@ mod tests {
         assert_eq!(found.service.as_deref(), Some("or ders"));
         assert_eq!(found.namespace.as_deref(), Some("x"));
         assert_eq!(found.attributes, [("team".to_owned(), "a,b".to_owned())]);
+        let encoded = "OTEL_RESOURCE_ATTRIBUTES=service%2Ename=%6Frders,a%3Db%2Cc=1,a%20b=2\0";
+        let found = declared(encoded.as_bytes());
+        assert_eq!(found.service.as_deref(), Some("orders"));
+        let attributes = [("a=b,c", "1"), ("a b", "2")].map(|(k, v)| (k.to_owned(), v.to_owned()));
+        assert_eq!(found.attributes, attributes);
         assert_eq!(
             service("MY_OTEL_SERVICE_NAME=x\0OTEL_SERVICE_NAMES=y\0OTEL_SERVICE_NAME=\0"),
             None
@@ -117,6 +139,9 @@ mod tests {
             "service.name=%4",
             "service.name=%zz",
             "service.name=%ff",
+            "service.name=a,b%=c",
+            "service.name=a,%zz=c",
+            "service.name=a,%00=c",
         ] {
             assert_eq!(
                 service(&format!("OTEL_RESOURCE_ATTRIBUTES={list}\0")),

@@ -73,18 +73,30 @@ impl ProcDir {
     /// Reads at most `limit` bytes of a regular file as the process itself sees it.
     /// Links in its root cannot lead out of it, and nothing that blocks is opened.
     pub(crate) fn read_inside(&self, path: &str, limit: u64) -> Option<Vec<u8>> {
-        let root = File::options()
-            .read(true)
-            .custom_flags(libc::O_PATH | libc::O_DIRECTORY)
-            .open(format!("{}/root", self.path))
-            .ok()?;
-        let file = open_inside(root.as_fd(), path).ok()?;
-        if !file.metadata().ok()?.is_file() {
+        let found = open_inside(self.root()?.as_fd(), path).ok()?;
+        if !found.metadata().ok()?.is_file() {
             return None;
         }
+        // Only now that it is known to be no device and no pipe is it opened.
+        let file = File::open(format!("/proc/self/fd/{}", found.as_raw_fd())).ok()?;
         let mut out = Vec::new();
         file.take(limit).read_to_end(&mut out).ok()?;
         Some(out)
+    }
+
+    /// Whether a path, as the process itself sees it, is a regular file. `None` if its root is
+    /// out of reach. Nothing is opened.
+    pub(crate) fn has_file(&self, path: &str) -> Option<bool> {
+        let found = open_inside(self.root()?.as_fd(), path);
+        Some(found.is_ok_and(|file| file.metadata().is_ok_and(|meta| meta.is_file())))
+    }
+
+    fn root(&self) -> Option<File> {
+        let mut options = File::options();
+        options
+            .read(true)
+            .custom_flags(libc::O_PATH | libc::O_DIRECTORY);
+        options.open(format!("{}/root", self.path)).ok()
     }
 }
 
@@ -98,12 +110,12 @@ fn parse_stat(rest: &str) -> Option<Stat> {
     })
 }
 
-/// openat2(2) with `RESOLVE_IN_ROOT`; Linux 5.6.
+/// Finds a file without opening it: openat2(2) with `RESOLVE_IN_ROOT`; Linux 5.6.
 fn open_inside(root: BorrowedFd<'_>, path: &str) -> io::Result<File> {
     let path = CString::new(path)?;
     // SAFETY: all-zero is a valid `open_how`, which is plain integers.
     let mut how: libc::open_how = unsafe { std::mem::zeroed() };
-    how.flags = (libc::O_RDONLY | libc::O_NONBLOCK | libc::O_CLOEXEC | libc::O_NOCTTY) as u64;
+    how.flags = (libc::O_PATH | libc::O_CLOEXEC) as u64;
     how.resolve = libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_MAGICLINKS;
     // SAFETY: `path` is NUL-terminated and `how` is as long as stated; the kernel only
     // reads both during the call.

@@ -13,6 +13,8 @@ const MAX_ENVIRON: u64 = 1 << 20;
 const MAX_CMDLINE: u64 = 32 << 10;
 const MAX_CGROUP: u64 = 16 << 10;
 const MAX_PACKAGE: u64 = 64 << 10;
+/// Files looked for, to tell a script from an option's value.
+const MAX_LOOKS: u16 = 256;
 /// Arguments looked at.
 const MAX_ARGS: usize = 256;
 /// Parents asked for the name of a worker: with a server that forks there are two.
@@ -73,9 +75,10 @@ impl ProcessResolver {
             "" => comm.to_owned(),
             comm => comm.to_owned(),
         };
-        let service = declared
-            .service
-            .unwrap_or_else(|| self.name(dir, executable.as_deref(), &comm, MAX_PARENTS));
+        let service = declared.service.unwrap_or_else(|| {
+            let java = declared.java.as_deref();
+            self.name(dir, executable.as_deref(), &comm, java, MAX_PARENTS)
+        });
         ProcessInfo {
             id: 0,
             tgid,
@@ -105,7 +108,14 @@ impl ProcessResolver {
     }
 
     /// The name of a program, or that of the one it works for, at most so many `parents` up.
-    fn name(&mut self, dir: &ProcDir, executable: Option<&str>, comm: &str, parents: u8) -> String {
+    fn name(
+        &mut self,
+        dir: &ProcDir,
+        executable: Option<&str>,
+        comm: &str,
+        java: Option<&str>,
+        parents: u8,
+    ) -> String {
         let line = self.text(dir, "cmdline", MAX_CMDLINE);
         // A program that writes a title over its arguments leaves NULs or spaces behind.
         let line = line.trim_end_matches(['\0', ' ']);
@@ -124,12 +134,30 @@ impl ProcessResolver {
             let path = format!("{directory}/package.json");
             package_name(&dir.read_inside(&path, MAX_PACKAGE)?)
         };
+        let absolute = |path: &str| match cwd.as_deref() {
+            _ if path.starts_with('/') => Some(path.to_owned()),
+            Some(cwd) => Some(format!("{cwd}/{path}")),
+            None => None,
+        };
+        let looks = std::cell::Cell::new(MAX_LOOKS);
+        let look = || looks.get().checked_sub(1).map(|left| looks.set(left));
+        let file = |path: &str| {
+            look()?;
+            dir.has_file(&absolute(path)?)
+        };
+        let read = |path: &str| {
+            look()?;
+            dir.read_inside(&absolute(path)?, MAX_PACKAGE)
+        };
         service::name(&service::Command {
             args: &args,
             exe: executable,
             comm,
             cwd: cwd.as_deref(),
             package: &package,
+            file: &file,
+            read: &read,
+            declared: java,
             depth: 0,
         })
     }
@@ -148,7 +176,13 @@ impl ProcessResolver {
             return None;
         }
         let comm = self.text(&parent, "comm", 64);
-        Some(self.name(&parent, Some(same), comm.trim_end_matches('\n'), parents))
+        Some(self.name(
+            &parent,
+            Some(same),
+            comm.trim_end_matches('\n'),
+            None,
+            parents,
+        ))
     }
 
     /// A small text file, empty if it cannot be read.

@@ -6,6 +6,8 @@
 
 mod application;
 mod interpreters;
+pub(super) mod java;
+mod operands;
 mod shell;
 mod titles;
 
@@ -27,6 +29,13 @@ pub(super) struct Command<'a> {
     pub(super) cwd: Option<&'a str>,
     /// Name in the `package.json` of a directory.
     pub(super) package: &'a dyn Fn(&str) -> Option<String>,
+    /// Whether a path, from the working directory on, is a regular file of the process. `None`
+    /// if nobody can tell.
+    pub(super) file: &'a dyn Fn(&str) -> Option<bool>,
+    /// What is in such a file, bounded.
+    pub(super) read: &'a dyn Fn(&str) -> Option<Vec<u8>>,
+    /// A name that its environment gives to a Java program (`JAVA_TOOL_OPTIONS`).
+    pub(super) declared: Option<&'a str>,
     /// Commands around this one.
     pub(super) depth: u8,
 }
@@ -61,7 +70,7 @@ impl<'a> Command<'a> {
         [self.exe.map(without_deleted), called, Some(self.comm)]
             .into_iter()
             .flatten()
-            .map(base)
+            .map(|path| base(path).trim_end_matches(".exe"))
             .find(|name| !name.is_empty())
             .unwrap_or("")
     }
@@ -83,6 +92,9 @@ impl<'a> Command<'a> {
             comm: "",
             cwd: self.cwd,
             package: self.package,
+            file: self.file,
+            read: self.read,
+            declared: self.declared,
             depth,
         };
         Some(name(&inner))
@@ -180,13 +192,21 @@ fn base(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
+/// Endings of scripts, modules and archives.
+const ENDINGS: &[&str] = &[
+    ".py", ".pyc", ".pyz", ".pyw", ".js", ".mjs", ".cjs", ".jsx", ".ts", ".mts", ".cts", ".tsx",
+    ".jar", ".war", ".java", ".rb", ".ru", ".php", ".phar", ".dll", ".exe", ".pl", ".psgi", ".sh",
+    ".lua", ".exs", ".ex", ".escript", ".R", ".r", ".scm", ".lisp", ".lsp", ".fasl", ".rkt", ".jl",
+    ".tcl", ".pro", ".raku", ".clj", ".groovy", ".kts", ".fsx", ".csx", ".nims", ".cr",
+];
+
+/// Whether a path ends as programs of interpreters do.
+fn has_script_ending(path: &str) -> bool {
+    stem(base(path)) != base(path)
+}
+
 /// A file name without the ending of a script, module or archive.
 fn stem(name: &str) -> &str {
-    const ENDINGS: &[&str] = &[
-        ".py", ".pyc", ".pyz", ".js", ".mjs", ".cjs", ".ts", ".mts", ".tsx", ".jar", ".war",
-        ".java", ".rb", ".ru", ".php", ".phar", ".dll", ".exe", ".pl", ".psgi", ".sh", ".lua",
-        ".exs",
-    ];
     ENDINGS
         .iter()
         .find_map(|ending| name.strip_suffix(ending))

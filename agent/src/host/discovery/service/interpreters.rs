@@ -1,6 +1,7 @@
 //! Interpreters and other programs that run somebody else's program.
 
-use super::{Command, application, base, shell, stem, unversioned};
+use super::operands::{self, is_assignment, is_option, operands};
+use super::{Command, application, base, has_script_ending, java, shell, stem, unversioned};
 
 type Rule = fn(&Command<'_>, &[&str]) -> Option<String>;
 
@@ -9,11 +10,18 @@ const RULES: &[(&[&str], Rule)] = &[
     (&["python", "pypy", "uwsgi", "uwsgi-core"], python),
     (&["node", "nodejs"], node),
     (&["bun", "deno"], subcommands),
-    (&["java"], java),
+    (&["java"], java::name),
     (&["ruby", "jruby"], ruby),
     (&["php", "php-cgi"], php),
     (&["dotnet", "mono"], dotnet),
-    (&["perl", "lua", "luajit", "tclsh", "Rscript"], plain),
+    (&["beam.smp", "beam"], erlang),
+    (
+        &[
+            "perl", "lua", "luajit", "tclsh", "Rscript", "R", "swipl", "guile", "sbcl", "julia",
+            "racket",
+        ],
+        plain,
+    ),
     (&["sh", "bash", "dash", "ash", "zsh", "ksh"], shell::name),
     (&["busybox"], busybox),
     (
@@ -30,35 +38,47 @@ const RULES: &[(&[&str], Rule)] = &[
 /// Name of what an interpreter runs; `None` if `program` is none or nothing is known.
 pub(super) fn name(command: &Command<'_>, program: &str) -> Option<String> {
     let program = unversioned(program);
-    let (_, rule) = RULES.iter().find(|(names, _)| names.contains(&program))?;
     let args = command.args.get(usize::from(program != "busybox")..)?;
-    rule(command, args)
+    match rule(program) {
+        Some(rule) => rule(command, args),
+        None => unlisted(command, args),
+    }
 }
 
-/// Passes over options. `valued` are those that take the next argument as their value.
-pub(super) fn operands<'a>(args: &'a [&'a str], valued: &[&str]) -> &'a [&'a str] {
-    let mut at = 0;
-    while let Some(arg) = args.get(at) {
-        if *arg == "--" {
-            at += 1;
-            break;
-        }
-        if !arg.starts_with('-') || *arg == "-" {
-            break;
-        }
-        at += 1 + usize::from(valued.contains(arg));
+/// Whether a program runs programs of others.
+pub(super) fn is_interpreter(program: &str) -> bool {
+    rule(unversioned(program)).is_some()
+}
+
+fn rule(program: &str) -> Option<Rule> {
+    let (_, rule) = RULES.iter().find(|(names, _)| names.contains(&program))?;
+    Some(*rule)
+}
+
+/// A program that is in no list, but interprets a script: the kernel names a process after the
+/// script that it started (`#!`), or a source file is its first argument.
+fn unlisted(command: &Command<'_>, args: &[&str]) -> Option<String> {
+    let called = |arg: &&&str| {
+        let name = base(arg);
+        !command.comm.is_empty()
+            && name.get(..15).unwrap_or(name) == command.comm
+            && base(command.exe.unwrap_or_default()) != name
+    };
+    let (path, rest) = args.split_first()?;
+    let source = has_script_ending(path) && (command.file)(path) == Some(true);
+    if source {
+        return Some(application::run(command, path, rest));
     }
-    args.get(at..).unwrap_or(&[])
+    let at = args
+        .iter()
+        .position(|arg| called(&arg) && (command.file)(arg) == Some(true))?;
+    Some(application::run(command, args[at], &args[at + 1..]))
 }
 
 /// A script with its arguments: an application server is seen through once more.
 fn script(command: &Command<'_>, args: &[&str]) -> Option<String> {
     let (path, rest) = args.split_first()?;
-    let name = stem(base(path));
-    if application::SERVERS.contains(&unversioned(name)) {
-        return Some(application::name(command, unversioned(name), rest));
-    }
-    (*path != "-").then(|| command.script(path))
+    (*path != "-").then(|| application::run(command, path, rest))
 }
 
 fn python(command: &Command<'_>, args: &[&str]) -> Option<String> {
@@ -85,20 +105,13 @@ fn python(command: &Command<'_>, args: &[&str]) -> Option<String> {
                 let rest = args
                     .get(at + usize::from(joined.is_none())..)
                     .unwrap_or(&[]);
-                return Some(if application::SERVERS.contains(&module) {
-                    application::name(command, module, rest)
-                } else {
-                    module.trim_end_matches(".__main__").to_owned()
-                });
+                return Some(application::module_run(command, module, rest));
             }
             Some(b'c') => return None,
             _ => at += usize::from(joined.is_none()),
         }
     }
-    script(
-        command,
-        operands(args.get(at..)?, &["--check-hash-based-pycs"]),
-    )
+    script(command, operands::script(command, args.get(at..)?, &[])?)
 }
 
 fn node(command: &Command<'_>, args: &[&str]) -> Option<String> {
@@ -111,17 +124,14 @@ fn node(command: &Command<'_>, args: &[&str]) -> Option<String> {
         "-C",
         "--conditions",
     ];
-    let script = *operands(args, VALUED).first()?;
     // With `-e`, what follows is code.
     let evaluated = ["-e", "--eval", "-p", "--print", "-pe"];
-    if args
-        .iter()
-        .take_while(|arg| **arg != script)
-        .any(|arg| evaluated.contains(arg))
-    {
+    let script = operands::script(command, args, VALUED).and_then(|args| args.first().copied());
+    let before = args.iter().take_while(|arg| Some(**arg) != script);
+    if before.into_iter().any(|arg| evaluated.contains(arg)) {
         return command.directory().map(str::to_owned);
     }
-    javascript(command, script)
+    javascript(command, script?)
 }
 
 /// The name in the `package.json` that a script belongs to, or the script's.
@@ -172,77 +182,8 @@ fn subcommands(command: &Command<'_>, args: &[&str]) -> Option<String> {
     }
 }
 
-fn java(command: &Command<'_>, args: &[&str]) -> Option<String> {
-    const VALUED: &[&str] = &[
-        "-cp",
-        "-classpath",
-        "--class-path",
-        "-p",
-        "--module-path",
-        "--upgrade-module-path",
-        "--add-modules",
-        "--add-opens",
-        "--add-exports",
-        "--add-reads",
-        "--limit-modules",
-    ];
-    let mut at = 0;
-    let mut declared = None;
-    while let Some(arg) = args.get(at) {
-        let value = args.get(at + 1).copied();
-        if let Some(name) = property(arg) {
-            declared = Some(name.to_owned());
-        } else if *arg == "-jar" {
-            return declared.or_else(|| Some(jar(command, value?)));
-        } else if matches!(*arg, "-m" | "--module") {
-            return declared.or_else(|| Some(class(command, base(value?))));
-        } else if !arg.starts_with(['-', '@']) {
-            return declared.or_else(|| Some(class(command, arg)));
-        }
-        at += 1 + usize::from(VALUED.contains(arg));
-    }
-    declared
-}
-
-/// A name given on the command line to an SDK or a framework.
-fn property(arg: &str) -> Option<&str> {
-    let value = arg
-        .strip_prefix("-Dotel.service.name=")
-        .or_else(|| arg.strip_prefix("-Dspring.application.name="))?;
-    (!value.is_empty()).then_some(value)
-}
-
-/// `/opt/orders-1.4.2-SNAPSHOT.jar` → `orders`.
-fn jar(command: &Command<'_>, path: &str) -> String {
-    let name = command.script(path);
-    let version = name
-        .match_indices(['-', '_'])
-        .map(|(at, _)| at)
-        .find(|&at| {
-            at > 0
-                && name[at + 1..]
-                    .trim_start_matches('v')
-                    .starts_with(|c: char| c.is_ascii_digit())
-        });
-    name[..version.unwrap_or(name.len())].to_owned()
-}
-
-fn class(command: &Command<'_>, class: &str) -> String {
-    if class.ends_with(".java") {
-        return command.script(class);
-    }
-    match class.rsplit('.').next().unwrap_or(class) {
-        "Bootstrap" if class.contains("catalina") => "tomcat".to_owned(),
-        // Spring Boot's launchers run an unpacked archive.
-        launcher @ ("JarLauncher" | "WarLauncher" | "PropertiesLauncher") => {
-            command.directory().unwrap_or(launcher).to_owned()
-        }
-        simple => simple.to_owned(),
-    }
-}
-
 fn ruby(command: &Command<'_>, args: &[&str]) -> Option<String> {
-    let args = operands(args, &["-I", "-r", "-C", "-E"]);
+    let args = operands::script(command, args, &["-I", "-r", "-C", "-E"])?;
     let bundled = args
         .first()
         .is_some_and(|arg| matches!(base(arg), "bundle" | "bundler"));
@@ -291,7 +232,36 @@ fn plain(command: &Command<'_>, args: &[&str]) -> Option<String> {
     {
         return None;
     }
-    script(command, operands(args, &["-I"]))
+    if let Some(args) = operands::script(command, args, &["-I"]) {
+        return script(command, args);
+    }
+    // `R --no-echo --file=orders.R`
+    let named = args.iter().filter_map(|arg| arg.strip_prefix("--file="));
+    named.last().map(|path| command.script(path))
+}
+
+/// Erlang and Elixir: the node's name, the release, or what `mix` or a script runs.
+fn erlang(command: &Command<'_>, args: &[&str]) -> Option<String> {
+    let after = |name: &str| {
+        let at = args.iter().position(|arg| *arg == name)?;
+        args.get(at + 1).copied().filter(|value| !is_option(value))
+    };
+    if let Some(node) = after("-sname").or_else(|| after("-name")) {
+        let name = node.split('@').next().unwrap_or(node).trim_matches('\'');
+        return (!name.is_empty()).then(|| name.to_owned());
+    }
+    // `-progname shop/bin/shop`, as releases are started.
+    if let Some(program) = after("-progname").map(base)
+        && !matches!(program, "erl" | "elixir" | "iex")
+    {
+        return Some(program.to_owned());
+    }
+    let extra = args.iter().position(|arg| *arg == "-extra");
+    let extra = extra.and_then(|at| operands(args.get(at + 1..)?, &[]).first().copied());
+    match extra {
+        Some(path) if has_script_ending(path) => Some(command.script(path)),
+        _ => command.directory().map(str::to_owned),
+    }
 }
 
 fn busybox(command: &Command<'_>, args: &[&str]) -> Option<String> {
@@ -312,10 +282,4 @@ fn loader(command: &Command<'_>, args: &[&str]) -> Option<String> {
     );
     let skip = args.iter().take_while(|arg| is_assignment(arg)).count();
     command.inner(args.get(skip..)?)
-}
-
-pub(super) fn is_assignment(word: &str) -> bool {
-    word.split_once('=').is_some_and(|(name, _)| {
-        !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
-    })
 }

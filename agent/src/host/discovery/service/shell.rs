@@ -6,7 +6,7 @@
 //! code (`done`, `fi`) would name nothing.
 
 use super::Command;
-use super::interpreters::{is_assignment, operands};
+use super::operands::{is_assignment, operands};
 
 /// Name of what a shell runs; `args` are those behind its own name. `None` if the shell
 /// itself does the work.

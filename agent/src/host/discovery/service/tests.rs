@@ -15,6 +15,9 @@ fn named(exe: &str, args: &[&str], cwd: &str) -> String {
         comm: "comm",
         cwd: Some(cwd),
         package: &package,
+        file: &|_| None,
+        read: &|_| None,
+        declared: None,
         depth: 0,
     })
 }
@@ -447,5 +450,275 @@ proptest::proptest! {
         line.extend(args.iter().map(String::as_str));
         let named = named(exe, &line, &cwd);
         proptest::prop_assert!(!named.is_empty() && named.len() <= MAX_NAME);
+    }
+}
+
+/// Names a command of a process that has these files in its working directory.
+fn with_files(exe: &str, args: &[&str], files: &[(&str, &str)]) -> String {
+    let found = |path: &str| files.iter().find(|(name, _)| *name == path);
+    name(&Command {
+        args,
+        exe: Some(exe),
+        comm: "comm",
+        cwd: Some("/srv/place"),
+        package: &|_| None,
+        file: &|path| Some(found(path.trim_start_matches("./")).is_some()),
+        read: &|path| found(path).map(|(_, text)| text.as_bytes().to_vec()),
+        declared: None,
+        depth: 0,
+    })
+}
+
+#[test]
+fn values_of_unknown_options_are_no_scripts() {
+    const CASES: &[(&str, &str, &[&str], &str)] = &[
+        (
+            "/usr/bin/node",
+            "node --env-file .env orders.js",
+            &[".env", "orders.js"],
+            "orders",
+        ),
+        (
+            "/usr/bin/node",
+            "node --inspect-port 9229 orders.js",
+            &["orders.js"],
+            "orders",
+        ),
+        (
+            "/usr/bin/node",
+            "node --new-option value orders",
+            &["orders.js"],
+            "orders",
+        ),
+        (
+            "/usr/bin/node",
+            "node --inspect orders.js next.js",
+            &["orders.js", "next.js"],
+            "orders",
+        ),
+        (
+            "/usr/bin/node",
+            "node --import ./hook.mjs orders.js",
+            &["hook.mjs", "orders.js"],
+            "orders",
+        ),
+        (
+            "/usr/bin/node",
+            "node --cert ca.pem orders.js --port 80",
+            &["ca.pem", "orders.js"],
+            "orders",
+        ),
+        (
+            "/usr/bin/python3",
+            "python3 -X dev -W error orders.py",
+            &["orders.py"],
+            "orders",
+        ),
+        (
+            "/usr/bin/perl",
+            "perl -I lib orders.pl",
+            &["orders.pl"],
+            "orders",
+        ),
+        (
+            "/usr/bin/perl",
+            "perl -Mstrict -I lib orders",
+            &["orders"],
+            "orders",
+        ),
+        (
+            "/usr/bin/ruby",
+            "ruby --encoding UTF-8 orders.rb",
+            &["orders.rb"],
+            "orders",
+        ),
+        (
+            "/usr/bin/guile-3.0",
+            "guile --no-auto-compile orders.scm",
+            &["orders.scm"],
+            "orders",
+        ),
+        (
+            "/usr/bin/swipl",
+            "swipl -g main orders.pl",
+            &["orders.pl"],
+            "orders",
+        ),
+        (
+            "/usr/bin/sbcl",
+            "sbcl --script orders.lisp",
+            &["orders.lisp"],
+            "orders",
+        ),
+        (
+            "/usr/lib/R/bin/exec/R",
+            "/usr/lib/R/bin/exec/R --no-echo --no-restore --file=orders.R",
+            &["orders.R"],
+            "orders",
+        ),
+        ("/usr/bin/gunicorn-py3", "orders.zig", &[], "gunicorn-py3"),
+        (
+            "/usr/bin/novel",
+            "novel orders.scm",
+            &["orders.scm"],
+            "orders",
+        ),
+        (
+            "/usr/bin/wrk",
+            "wrk -s load.lua http://127.0.0.1",
+            &["load.lua"],
+            "wrk",
+        ),
+        (
+            "/usr/sbin/nginx",
+            "nginx -c nginx.conf",
+            &["nginx.conf"],
+            "nginx",
+        ),
+    ];
+    for (exe, line, files, expected) in CASES {
+        let args: Vec<&str> = line.split(' ').collect();
+        let files: Vec<(&str, &str)> = files.iter().map(|name| (*name, "")).collect();
+        assert_eq!(with_files(exe, &args, &files), *expected, "{line}");
+        // Where the disk is out of sight, a number is no script all the same.
+        if !matches!(*exe, "/usr/bin/novel") && !line.contains("value orders") {
+            assert_eq!(named(exe, &args, "/srv/place"), *expected, "unseen: {line}");
+        }
+    }
+}
+
+#[test]
+fn servers_are_seen_through_to_what_they_serve() {
+    const CASES: &[(&str, &[&str])] = &[
+        (
+            "python3 /usr/bin/gunicorn orders -c conf.py",
+            &["conf.py", "orders.py"],
+        ),
+        ("python3 /usr/bin/gunicorn --preload orders", &["orders.py"]),
+        (
+            "python3 /usr/bin/gunicorn -w 4 -b 127.0.0.1:80 orders:app",
+            &[],
+        ),
+        ("python3 /venv/bin/sanic orders:app --port 80", &[]),
+        ("python3 /venv/bin/sanic orders.app", &["orders/app.py"]),
+        ("python3 /venv/bin/quart --app orders run", &["orders.py"]),
+        ("python3 -m cheroot orders:app", &[]),
+        (
+            "python3 /venv/bin/twist web --wsgi orders.app",
+            &["orders.py"],
+        ),
+        (
+            "python3 /venv/bin/brand-new-server --port 80 orders:app",
+            &[],
+        ),
+        ("python3 -m brand_new orders:app", &[]),
+        (
+            "perl /usr/bin/plackup -o 127.0.0.1 -p 80 orders.psgi",
+            &["orders.psgi"],
+        ),
+        (
+            "perl /usr/bin/twiggy --listen 127.0.0.1:80 orders.psgi",
+            &["orders.psgi"],
+        ),
+        ("perl /usr/bin/starman -a orders.psgi", &["orders.psgi"]),
+    ];
+    for (line, files) in CASES {
+        let args: Vec<&str> = line.split(' ').collect();
+        let files: Vec<(&str, &str)> = files.iter().map(|name| (*name, "")).collect();
+        let name = with_files(&format!("/usr/bin/{}", args[0]), &args, &files);
+        assert_eq!(name, "orders", "{line}");
+    }
+    let tool = ["python3", "/usr/bin/supervisord", "-c", "orders.conf"];
+    assert_eq!(
+        with_files("/usr/bin/python3", &tool, &[("orders.conf", "")]),
+        "supervisord"
+    );
+}
+
+#[test]
+fn titles_are_read_as_what_they_are() {
+    const CASES: &[(&str, &str, &str)] = &[
+        ("/usr/bin/node", "orders-api", "orders-api"),
+        ("/usr/bin/node", "node /srv/orders/app.js", "orders"),
+        (
+            "/usr/bin/node",
+            "PM2 v5.3.0: God Daemon (/root/.pm2)",
+            "PM2",
+        ),
+        ("/usr/bin/node", "node", "node"),
+        ("/usr/bin/python3.11", "orders: worker 3", "orders"),
+        (
+            "/usr/bin/python3.11",
+            "gunicorn: worker [orders:app]",
+            "orders",
+        ),
+        (
+            "/usr/bin/perl",
+            "starman worker --listen 127.0.0.1:80 orders.psgi",
+            "orders",
+        ),
+        ("/usr/bin/perl", "orders", "orders"),
+        ("/usr/bin/bash", "-bash", "bash"),
+        ("/usr/bin/python3.11", "/venv/bin/python", "python3.11"),
+        (
+            "/usr/lib/postgresql/15/bin/postgres",
+            "postgres: checkpointer",
+            "postgres",
+        ),
+    ];
+    for (exe, title, expected) in CASES {
+        assert_eq!(named(exe, &[title], "/"), *expected, "{title}");
+    }
+}
+
+#[test]
+fn java_is_named_by_class_archive_or_what_its_options_say() {
+    let java = |line: &str, files: &[(&str, &str)]| {
+        let args: Vec<&str> = line.split(' ').collect();
+        with_files("/usr/lib/jvm/bin/java", &args, files)
+    };
+    for line in [
+        "java -cp cls --enable-native-access ALL-UNNAMED Orders",
+        "java -cp cls --add-opens java.base/java.lang=ALL-UNNAMED Orders --port 80",
+        "java --enable-preview Orders",
+        "java --any-new java.se Orders",
+        "java -XX:+UseSerialGC com.acme.Orders",
+        "java -m shop/com.acme.Orders",
+        "java --module=shop/com.acme.Orders",
+        "java src/Orders.java",
+    ] {
+        assert_eq!(java(line, &[]), "Orders", "{line}");
+    }
+    let file = [("args", "-Xmx1g\n# the archive\n-jar \"orders-1.2.3.jar\"\n")];
+    assert_eq!(java("java @args", &file), "orders");
+    assert_eq!(java("java @gone Orders @args", &file), "Orders");
+}
+
+#[test]
+fn erlang_is_named_by_node_release_or_directory() {
+    for (line, expected) in [
+        (
+            "beam.smp -- -root /usr/lib/erlang -progname erl -- -home /root -- -sname orders -noshell",
+            "orders",
+        ),
+        (
+            "beam.smp -- -progname erl -- -name orders@10.0.0.1",
+            "orders",
+        ),
+        (
+            "beam.smp -- -root /opt/orders -progname bin/orders -- -home /",
+            "orders",
+        ),
+        (
+            "beam.smp -- -progname erl -- -extra /usr/bin/mix phx.server",
+            "place",
+        ),
+    ] {
+        let args: Vec<&str> = line.split(' ').collect();
+        assert_eq!(
+            with_files("/usr/lib/erlang/erts/bin/beam.smp", &args, &[]),
+            expected,
+            "{line}"
+        );
     }
 }

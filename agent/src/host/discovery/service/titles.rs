@@ -1,11 +1,17 @@
 //! Programs that write what they are into their own command line (setproctitle).
 
-use super::{Command, application, base, meaningful_directory, unversioned};
+use super::{Command, application, base, interpreters, meaningful_directory, unversioned};
 
 /// Name from the title, if the command line is one.
 pub(super) fn name(command: &Command<'_>, program: &str) -> Option<String> {
     let title = command.args.first()?.trim();
-    let (first, rest) = title.split_once(' ')?;
+    let overwritten = command.args.len() == 1 && interpreters::is_interpreter(program);
+    let Some((first, rest)) = title.split_once(' ') else {
+        // `process.title = 'orders-api'`; an interpreter by another name is none.
+        let own = unversioned(base(title)) == unversioned(program) || title.starts_with('-');
+        let alias = title.contains('/') || interpreters::is_interpreter(base(title));
+        return (overwritten && !own && !alias).then(|| title.trim_end_matches(':').to_owned());
+    };
     let is = |name: &str| unversioned(base(first.trim_end_matches(':'))) == name;
     if is("gunicorn") {
         // `gunicorn: worker [app:main]`
@@ -43,11 +49,22 @@ pub(super) fn name(command: &Command<'_>, program: &str) -> Option<String> {
         let words: Vec<&str> = title.split([' ', '(', ')']).collect();
         return Some(application::name(command, "celery", &words));
     }
+    // A command line as the title: `node /srv/shop/app.js`, `starman worker orders.psgi`.
+    if overwritten {
+        let words: Vec<&str> = title.split_whitespace().collect();
+        if unversioned(base(first)) == unversioned(program) {
+            return command.inner(&words);
+        }
+        let server = unversioned(base(first.trim_end_matches(':')));
+        if application::SERVERS.contains(&server) {
+            return Some(application::name(command, server, &words[1..]));
+        }
+    }
     // `nginx: worker process`, `unicorn worker[0] -c …`: the program's own name is in front,
     // and the executable may be an interpreter.
     let label = first
         .strip_suffix(':')
-        .or_else(|| is("unicorn").then_some(first))?;
+        .or_else(|| (overwritten || is("unicorn")).then_some(first))?;
     let plain = label
         .bytes()
         .all(|b| b.is_ascii_alphanumeric() || b"-_./".contains(&b));
