@@ -81,7 +81,11 @@ impl Headers {
                 after,
                 cause: self.hide(sent, cause),
             },
-            Outcome::TooLarge { cause } => Outcome::TooLarge {
+            Outcome::Unread { cause } => Outcome::Unread {
+                cause: self.hide(sent, cause),
+            },
+            Outcome::TooLarge { excess, cause } => Outcome::TooLarge {
+                excess,
                 cause: self.hide(sent, cause),
             },
             Outcome::Refused { cause } => Outcome::Refused {

@@ -6,6 +6,7 @@
 //! over [gRPC](mod@grpc), [HTTP](mod@http) or into a [file](mod@file), until they are acknowledged or
 //! given up. [`ExportCounters`](counters::ExportCounters) know what became of every span.
 
+mod answer;
 pub mod batch;
 pub mod body;
 pub mod breaker;
@@ -16,6 +17,7 @@ pub mod credentials;
 pub mod deliver;
 pub mod exporter;
 pub mod file;
+mod fit;
 pub mod grpc;
 mod headers;
 pub mod http;
