@@ -13,7 +13,7 @@ use http::{HeaderName, HeaderValue, header};
 use super::watch::Watched;
 
 /// The files are looked at this often at most, unless a gateway refuses what was in them.
-const LOOK: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Largest file that is read, bytes.
 const MAX_FILE: u64 = 64 << 10;
@@ -121,7 +121,7 @@ impl Credentials {
     /// What to send now. What is in the files may be newer by two seconds.
     pub(super) fn current(&self) -> Arc<Values> {
         let mut state = self.state();
-        if state.watched.changed_after(LOOK) {
+        if state.watched.settled_after(LOOK) {
             self.renew(&mut state);
         }
         Arc::clone(&state.values)

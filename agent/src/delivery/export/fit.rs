@@ -91,7 +91,7 @@ mod tests {
             wire::bytes(&mut out, number, value);
             out
         };
-        let spans: Vec<u8> = (sizes.iter().zip(0u8..))
+        let spans: Vec<u8> = (sizes.iter().zip((0u8..=255).cycle()))
             .flat_map(|(size, id)| field(2, &field(1, &vec![id; *size])))
             .collect();
         let body = field(1, &[field(1, b"resource"), field(2, &spans)].concat());

@@ -30,6 +30,8 @@ impl Stamp {
 #[derive(Debug)]
 pub(super) struct Watched {
     files: Vec<(PathBuf, Option<Stamp>)>,
+    /// What they looked like at the last look, if that is news.
+    fresh: Option<Vec<Option<Stamp>>>,
     looked: Instant,
 }
 
@@ -43,6 +45,7 @@ impl Watched {
         });
         Self {
             files: files.collect(),
+            fresh: None,
             looked: Instant::now(),
         }
     }
@@ -60,9 +63,25 @@ impl Watched {
         changed
     }
 
-    /// The same, but the files are not looked at more often than every `pause`.
-    pub(super) fn changed_after(&mut self, pause: Duration) -> bool {
-        self.looked.elapsed() >= pause && self.changed()
+    /// The same, but the files are not looked at more often than every `pause`, and a change
+    /// is told when it looked the same at the look before: a file that is rewritten in place is
+    /// empty, and then a part of itself, for a moment.
+    pub(super) fn settled_after(&mut self, pause: Duration) -> bool {
+        if self.looked.elapsed() < pause {
+            return false;
+        }
+        let now: Vec<Option<Stamp>> = self.files.iter().map(|(path, _)| Stamp::of(path)).collect();
+        let known = self.files.iter().map(|(_, stamp)| stamp);
+        if known.eq(&now) {
+            self.fresh = None;
+        } else if self.fresh.as_ref() == Some(&now) {
+            self.fresh = None;
+            return self.changed();
+        } else {
+            self.fresh = Some(now);
+        }
+        self.looked = Instant::now();
+        false
     }
 }
 
@@ -82,8 +101,12 @@ mod tests {
         let new = directory.path().join("new");
         std::fs::write(&new, "longer").unwrap();
         std::fs::rename(&new, &path).unwrap();
-        assert!(!watched.changed_after(Duration::from_secs(3600)));
-        assert!(watched.changed_after(Duration::ZERO));
+        assert!(!watched.settled_after(Duration::from_secs(3600)));
+        assert!(!watched.settled_after(Duration::ZERO), "seen once");
+        std::fs::write(&path, "longer, and not yet at its end").unwrap();
+        assert!(!watched.settled_after(Duration::ZERO), "another one");
+        assert!(watched.settled_after(Duration::ZERO), "the same again");
+        assert!(!watched.settled_after(Duration::ZERO), "told");
         std::fs::remove_file(&path).unwrap();
         assert!(watched.changed() && !watched.changed());
     }

@@ -5,6 +5,7 @@
 pub mod export;
 pub mod memory;
 pub mod metrics;
+mod openmetrics;
 pub mod sampling;
 pub mod server;
 pub mod usage;
