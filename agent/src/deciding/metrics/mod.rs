@@ -13,8 +13,11 @@
 
 mod active;
 pub mod histogram;
+mod instrument;
 mod key;
+mod label;
 pub mod otlp;
+mod points;
 pub mod prometheus;
 pub mod services;
 

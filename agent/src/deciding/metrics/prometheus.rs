@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::histogram::{Buckets, Exponential, Histogram};
-use super::otlp::{Instrument, Label, active_labels, labels};
+use super::instrument::Instrument;
+use super::label::{Label, active_labels, labels};
 use super::{Exemplar, Registry, Series};
 use crate::model::exchange::Side;
 

@@ -18,12 +18,12 @@ use super::USER_AGENT;
 use super::answer::{Answer, Partial};
 use super::batch::Signal;
 use super::body::Parts;
-use super::compress::Compression;
 use super::connect::{Connector, Speaks};
 use super::headers::Headers;
 use super::response::{self, causes, printable};
 use super::retry::{Excess, Outcome};
 use super::tls::TlsError;
+use crate::config::compression::Compression;
 use crate::config::otel::OtlpSettings;
 
 /// Why a gRPC client cannot be set up.

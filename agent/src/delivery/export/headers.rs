@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::credentials::{Credentials, Values};
 use super::retry::Outcome;
+use crate::config::credentials::{Credentials, Values};
 use crate::config::otel::OtlpSettings;
 
 /// Values shorter than this are not looked for in messages: they would be found in words.

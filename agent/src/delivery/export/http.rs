@@ -10,13 +10,13 @@ use prost::Message;
 
 use super::answer::{Answer, Partial};
 use super::body::Parts;
-use super::compress::Compression;
 use super::connect::{Connector, Speaks};
 use super::headers::Headers;
 use super::response::{self, RpcStatus, causes, printable};
 use super::retry::{Excess, Outcome, retry_after};
 use super::tls::TlsError;
 use super::{IDLE_TIMEOUT, USER_AGENT};
+use crate::config::compression::Compression;
 use crate::config::otel::OtlpSettings;
 
 /// A connection pool to one URL.

@@ -13,7 +13,6 @@ pub mod breaker;
 pub mod compress;
 pub mod connect;
 pub mod counters;
-pub mod credentials;
 pub mod deliver;
 pub mod exporter;
 pub mod file;
@@ -27,7 +26,6 @@ pub mod otlp;
 pub mod pace;
 pub mod probe;
 pub mod profiles;
-pub mod proxy;
 pub mod response;
 pub mod retry;
 pub mod sink;
@@ -35,7 +33,6 @@ pub mod split;
 pub mod stream;
 pub mod target;
 pub mod tls;
-mod watch;
 
 use std::time::Duration;
 

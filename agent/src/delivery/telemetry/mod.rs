@@ -8,4 +8,5 @@ pub mod metrics;
 mod openmetrics;
 pub mod sampling;
 pub mod server;
+mod text;
 pub mod usage;

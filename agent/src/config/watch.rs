@@ -28,7 +28,7 @@ impl Stamp {
 
 /// A set of files, and what they looked like last.
 #[derive(Debug)]
-pub(super) struct Watched {
+pub(crate) struct Watched {
     files: Vec<(PathBuf, Option<Stamp>)>,
     /// What they looked like at the last look, if that is news.
     fresh: Option<Vec<Option<Stamp>>>,
@@ -38,7 +38,7 @@ pub(super) struct Watched {
 impl Watched {
     /// Looks at the files. To be called before they are read, so that a change in between
     /// is found the next time.
-    pub(super) fn new(paths: impl IntoIterator<Item = PathBuf>) -> Self {
+    pub(crate) fn new(paths: impl IntoIterator<Item = PathBuf>) -> Self {
         let files = paths.into_iter().map(|path| {
             let stamp = Stamp::of(&path);
             (path, stamp)
@@ -52,7 +52,7 @@ impl Watched {
 
     /// Whether a file is another one than at the last look, or is gone. Each change is told
     /// once.
-    pub(super) fn changed(&mut self) -> bool {
+    pub(crate) fn changed(&mut self) -> bool {
         self.looked = Instant::now();
         let mut changed = false;
         for (path, stamp) in &mut self.files {
@@ -66,7 +66,7 @@ impl Watched {
     /// The same, but the files are not looked at more often than every `pause`, and a change
     /// is told when it looked the same at the look before: a file that is rewritten in place is
     /// empty, and then a part of itself, for a moment.
-    pub(super) fn settled_after(&mut self, pause: Duration) -> bool {
+    pub(crate) fn settled_after(&mut self, pause: Duration) -> bool {
         if self.looked.elapsed() < pause {
             return false;
         }
