@@ -8,6 +8,7 @@ mod frames;
 mod stream;
 
 use allocations::allocations;
+use remora::config::query::QueryPolicy;
 use remora::deciding::filter::{Filter, Property};
 use remora::model::clock::Offset;
 use remora::model::exchange::{Exchange, ProcessInfo, Sink};
@@ -15,7 +16,6 @@ use remora::model::ids::Seed;
 use remora::model::processes::{Processes, from_record};
 use remora::output::Report;
 use remora::output::json::JsonLines;
-use remora::output::query::QueryPolicy;
 use remora::output::red::Red;
 use remora::output::screen::Screen;
 use remora::output::table::Table;

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use remora::deciding::metrics::prometheus::Format;
 use remora::delivery::telemetry::metrics::{CaptureCounts, SelfMetrics};
 use remora::delivery::telemetry::server::{Status, TelemetryServer};
 use remora::delivery::telemetry::usage::Usage;
@@ -27,7 +28,7 @@ impl Status for Agent {
         ready.then_some(()).ok_or_else(|| "attaching".to_owned())
     }
 
-    fn metrics(&self) -> SelfMetrics {
+    fn metrics(&self, _: Format) -> SelfMetrics {
         let capture = CaptureCounts {
             seen: 3,
             emitted: 3,

@@ -81,9 +81,9 @@ impl<S> Decider<S> {
     }
 
     /// All RED metrics, in the Prometheus format.
-    pub(super) fn prometheus(&self) -> String {
+    pub(super) fn prometheus(&self, format: prometheus::Format) -> String {
         let mut text = String::new();
-        prometheus::render(&self.registry, &mut text);
+        prometheus::render(&self.registry, format, &mut text);
         text
     }
 

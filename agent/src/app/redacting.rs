@@ -1,7 +1,7 @@
 //! Query strings on their way to sinks that know only all or nothing.
 
+use crate::config::query::QueryPolicy;
 use crate::model::exchange::{Exchange, Sink};
-use crate::output::query::QueryPolicy;
 
 /// Hands exchanges on with what may be shown of their queries, and nothing else.
 #[derive(Debug)]

@@ -20,6 +20,8 @@ pub(super) struct Reload {
     source: Source,
     file: Option<PathBuf>,
     stamp: Stamp,
+    /// What the file looked like at the last look, if that is news.
+    fresh: Stamp,
     looked: Instant,
     current: Config,
     /// Settings taken, and refused.
@@ -34,6 +36,7 @@ impl Reload {
         Self {
             stamp: file.as_deref().and_then(stamp),
             file,
+            fresh: None,
             source,
             looked: Instant::now(),
             current: config,
@@ -51,13 +54,26 @@ impl Reload {
         }
         self.looked = Instant::now();
         let now = self.file.as_deref().and_then(stamp);
-        // A file that is gone may be about to be replaced.
-        let changed = now.is_some() && now != self.stamp;
-        if !asked && !changed {
+        if !self.is_settled(now, asked) {
+            return None;
+        }
+        if self.file.as_deref().is_some_and(is_blank) {
+            if asked {
+                eprintln!(
+                    "remora: the settings file is empty, the old settings stay; {{}} in it are the \
+                     defaults"
+                );
+            }
+            return None;
+        }
+        let loaded = self.source.load();
+        // What was read while somebody wrote is nothing to go by.
+        if self.file.as_deref().and_then(stamp) != now {
+            self.fresh = None;
             return None;
         }
         self.stamp = now.or(self.stamp);
-        match self.source.load() {
+        match loaded {
             Ok(config) => self.take(config),
             Err(failure) => {
                 self.refused += 1;
@@ -65,6 +81,19 @@ impl Reload {
                 None
             }
         }
+    }
+
+    /// Whether the file is to be read: it is another one than the last that was read, and looked
+    /// the same at the look before, or somebody `asked`. A file that is rewritten in place is
+    /// empty, and then a part of itself, for a moment; one that is gone may be about to be replaced.
+    fn is_settled(&mut self, now: Stamp, asked: bool) -> bool {
+        if asked {
+            return true;
+        }
+        let news = now.filter(|_| now != self.stamp);
+        let settled = news.is_some() && news == self.fresh;
+        self.fresh = news;
+        settled
     }
 
     fn take(&mut self, config: Config) -> Option<Deciding> {
@@ -88,6 +117,11 @@ impl Reload {
         eprintln!("remora: new settings of sampling, routes and metrics are in force");
         Some(deciding)
     }
+}
+
+/// Whether there is nothing in a file: no wish for the defaults, but a file about to be written.
+fn is_blank(file: &Path) -> bool {
+    std::fs::read(file).is_ok_and(|bytes| bytes.trim_ascii().is_empty())
 }
 
 fn stamp(file: &Path) -> Stamp {

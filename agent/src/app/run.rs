@@ -20,11 +20,13 @@ use crate::config::otel::OtlpSettings;
 use crate::config::otel::metrics::MetricsExport;
 use crate::config::resolved::Config;
 use crate::config::{self, Mistake};
+use crate::deciding::metrics::prometheus::Format;
 use crate::delivery::export::batch::Signal;
 use crate::delivery::export::counters::{DropReason, Snapshot};
 use crate::delivery::export::exporter::{
     Destination, Endpoints, ExportSettings, Exporter, StartError,
 };
+use crate::delivery::export::lane::Lane;
 use crate::delivery::export::sink::OtlpSink;
 use crate::delivery::queue::Queue;
 use crate::delivery::telemetry::memory::MemoryMetrics;
@@ -167,6 +169,7 @@ pub(super) fn run(run: &Run) -> Result<u8, Failure> {
     let profiled = profiles.map(Continuous::finish).transpose();
     let lane = |signal| exporter.lane(signal).map(|lane| Arc::clone(&lane.counters));
     let (metered, left_profiles) = (lane(Signal::Metrics), lane(Signal::Profiles));
+    let lanes = exporter.lanes().to_vec();
     let exported = exporter.shutdown(FLUSH);
     if let Some(counters) = metered {
         let line = export_line(&counters.snapshot());
@@ -177,6 +180,7 @@ pub(super) fn run(run: &Run) -> Result<u8, Failure> {
     eprintln!("remora: {sampled}");
     eprintln!("remora: {}", export_line(&exported));
     followed?;
+    let fate = Fate::of(&lanes);
     match (profiled?, left_profiles) {
         (Some(finished), _) => eprintln!("remora: {}", profiles_line(&finished)),
         (None, Some(counters)) => {
@@ -185,7 +189,40 @@ pub(super) fn run(run: &Run) -> Result<u8, Failure> {
         }
         (None, None) => {}
     }
+    fate.judge(&destination)?;
     Ok(Exit::Done.code())
+}
+
+/// What became of everything that was to be delivered, of all signals.
+#[derive(Debug, Default)]
+struct Fate {
+    delivered: u64,
+    dropped: u64,
+    queued: u64,
+}
+
+impl Fate {
+    fn of(lanes: &[Lane]) -> Self {
+        let mut fate = Self::default();
+        for end in lanes.iter().map(|lane| lane.counters.snapshot()) {
+            fate.delivered += end.delivered;
+            fate.dropped += end.dropped.iter().sum::<u64>();
+            fate.queued += end.queued;
+        }
+        fate
+    }
+
+    /// A run that delivered nothing, and kept nothing to deliver it later, has failed.
+    fn judge(&self, destination: &str) -> Result<(), Failure> {
+        if self.delivered > 0 || self.queued > 0 || self.dropped == 0 {
+            return Ok(());
+        }
+        let problem = format!("nothing was delivered to {destination}, all of it was dropped");
+        Err(Failure::failed(problem).with_fix(
+            "the warnings above say what is wrong there; `remora doctor` tries it, and spool_dir \
+             keeps what cannot be delivered for the next run",
+        ))
+    }
 }
 
 /// What a run works with beside its source.
@@ -276,7 +313,8 @@ impl Agent<'_> {
         let Some(status) = self.status else {
             return Ok(());
         };
-        let scraped = status.red_wanted();
+        let formats: Vec<Format> = status.red_wanted().collect();
+        let scraped = !formats.is_empty();
         // With RED metrics comes all else as it is at the same time.
         if scraped || self.published.elapsed() >= PUBLISH {
             self.published = Instant::now();
@@ -291,7 +329,9 @@ impl Agent<'_> {
         if scraped {
             let registry = &mut self.sink.registry;
             registry.count_active(unix_ns(), |each| live.in_flight(each));
-            status.hand_over(self.sink.prometheus());
+            for format in formats {
+                status.hand_over(format, self.sink.prometheus(format));
+            }
         }
         Ok(())
     }
@@ -414,7 +454,7 @@ fn profiles_line(finished: &Finished) -> String {
 }
 
 /// Sends the agent's own log to standard error.
-fn log(level: &str) {
+pub(super) fn log(level: &str) {
     let filter = tracing_subscriber::EnvFilter::new(level);
     // The only error is that there is a log already.
     let _ = tracing_subscriber::fmt()
@@ -427,6 +467,20 @@ fn log(level: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_run_of_which_nothing_is_left_has_failed() {
+        let judged = |delivered, dropped, queued| {
+            let fate = Fate {
+                delivered,
+                dropped,
+                queued,
+            };
+            fate.judge("http://x:4318/").is_ok()
+        };
+        assert!(judged(0, 0, 0) && judged(1, 9, 0) && judged(0, 9, 1));
+        assert!(!judged(0, 9, 0));
+    }
 
     #[test]
     fn the_line_names_what_was_dropped() {

@@ -3,11 +3,11 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::run::{endpoints, export_line, failover, left, unusable};
+use super::run::{endpoints, export_line, failover, left, log, unusable};
 use super::written;
 use crate::cli::spool::{Action, SpoolCommand};
 use crate::delivery::export::batch::Signal;
@@ -22,6 +22,9 @@ use crate::output::Format;
 
 /// How often the progress of a drain is looked at.
 const LOOK: Duration = Duration::from_millis(50);
+
+/// How often a drain that goes on says what it waits for.
+const TELL: Duration = Duration::from_secs(5);
 
 /// Does what is asked. Returns the exit code.
 pub(super) fn run(command: &SpoolCommand) -> Result<u8, Failure> {
@@ -197,6 +200,8 @@ fn verify(command: &SpoolCommand) -> Result<u8, Failure> {
 fn drain(command: &SpoolCommand) -> Result<u8, Failure> {
     signal::catch().map_err(Failure::failed)?;
     let (config, otel) = (&command.config, &command.otel);
+    // What keeps a gateway from answering is in the log.
+    log(&config.log);
     let mut settings = ExportSettings::from_otel(otel)
         .ok_or_else(|| Failure::new(Exit::Config, "exporting is switched off"))?;
     settings.spool.clone_from(&config.spool);
@@ -218,8 +223,15 @@ fn drain(command: &SpoolCommand) -> Result<u8, Failure> {
     }
     eprintln!("remora: draining to {destination}");
     let waits = |lane: &Lane| lane.counters.snapshot().queued > 0;
+    let mut told = Instant::now();
     while lanes.iter().any(waits) && signal::received().is_none() {
         thread::sleep(LOOK);
+        if told.elapsed() >= TELL {
+            told = Instant::now();
+            for lane in lanes.iter().filter(|lane| waits(lane)) {
+                eprintln!("remora: {}", progress(lane));
+            }
+        }
     }
     exporter.shutdown(Duration::from_secs(1));
     let mut all = true;
@@ -234,6 +246,22 @@ fn drain(command: &SpoolCommand) -> Result<u8, Failure> {
         eprintln!("remora: {of}{}", export_line(&end));
     }
     Ok(if all { Exit::Done } else { Exit::Failed }.code())
+}
+
+/// What a drain waits for.
+fn progress(lane: &Lane) -> String {
+    let now = lane.counters.snapshot();
+    let endpoints = lane.endpoints.join(", ");
+    let unit = lane.signal.unit();
+    let answer = if now.pace.in_flight > 0 {
+        format!("waiting for an answer of {endpoints}")
+    } else {
+        format!("waiting to call {endpoints} again")
+    };
+    format!(
+        "{} {unit} delivered, {} to go, {} repeated requests; {answer}",
+        now.delivered, now.queued, now.retries
+    )
 }
 
 fn print(text: &str) -> Result<u8, Failure> {

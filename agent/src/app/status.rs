@@ -5,6 +5,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::capture::ledger::Summary;
+use crate::deciding::metrics::prometheus::Format;
 use crate::delivery::export::lane::Lane;
 use crate::delivery::telemetry::export::LaneMetrics;
 use crate::delivery::telemetry::memory::MemoryMetrics;
@@ -22,11 +23,22 @@ pub(super) struct RunStatus {
     lanes: Vec<Lane>,
     sampling: Mutex<Option<SamplingMetrics>>,
     memory: Mutex<Option<MemoryMetrics>>,
-    /// RED metrics are asked for, and where they are handed over.
-    red_wanted: AtomicBool,
-    red: (Mutex<Option<String>>, Condvar),
+    /// RED metrics are asked for, and where they are handed over: in each of [`FORMATS`].
+    red_wanted: [AtomicBool; 2],
+    red: (Mutex<[Option<String>; 2]>, Condvar),
     /// Whether they are served at all.
     serves_red: bool,
+}
+
+/// What scrapers ask for.
+const FORMATS: [Format; 2] = [Format::Text, Format::OpenMetrics];
+
+/// Place in [`FORMATS`].
+const fn place(format: Format) -> usize {
+    match format {
+        Format::Text => 0,
+        Format::OpenMetrics => 1,
+    }
 }
 
 /// How long a scrape waits for RED metrics: the thread that captures looks every 20 ms.
@@ -41,8 +53,8 @@ impl RunStatus {
             lanes,
             sampling: Mutex::new(None),
             memory: Mutex::new(None),
-            red_wanted: AtomicBool::new(false),
-            red: (Mutex::new(None), Condvar::new()),
+            red_wanted: [const { AtomicBool::new(false) }; 2],
+            red: (Mutex::default(), Condvar::new()),
             serves_red,
         }
     }
@@ -57,30 +69,33 @@ impl RunStatus {
         *self.memory.lock().unwrap_or_else(PoisonError::into_inner) = Some(memory);
     }
 
-    /// Whether somebody waits for [`Self::hand_over`].
-    pub(super) fn red_wanted(&self) -> bool {
-        self.red_wanted.swap(false, Ordering::AcqRel)
+    /// In which formats somebody waits for [`Self::hand_over`].
+    pub(super) fn red_wanted(&self) -> impl Iterator<Item = Format> {
+        let wanted = (FORMATS.into_iter().zip(&self.red_wanted))
+            .filter(|(_, wanted)| wanted.swap(false, Ordering::AcqRel));
+        wanted.map(|(format, _)| format)
     }
 
     /// RED metrics for whoever waits.
-    pub(super) fn hand_over(&self, text: String) {
-        *self.red.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
+    pub(super) fn hand_over(&self, format: Format, text: String) {
+        self.red.0.lock().unwrap_or_else(PoisonError::into_inner)[place(format)] = Some(text);
         self.red.1.notify_all();
     }
 
     /// RED metrics of this moment; nothing if the agent is about to end.
-    fn red(&self) -> String {
+    fn red(&self, format: Format) -> String {
         if !self.serves_red || !self.capturing.load(Ordering::Acquire) {
             return String::new();
         }
-        let (text, ready) = &self.red;
-        let mut text = text.lock().unwrap_or_else(PoisonError::into_inner);
+        let (texts, ready) = &self.red;
+        let at = place(format);
+        let mut texts = texts.lock().unwrap_or_else(PoisonError::into_inner);
         // What came too late for an earlier scrape is old.
-        *text = None;
-        self.red_wanted.store(true, Ordering::Release);
-        let waited = ready.wait_timeout_while(text, SCRAPE, |text| text.is_none());
-        let (mut text, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        text.take().unwrap_or_default()
+        texts[at] = None;
+        self.red_wanted[at].store(true, Ordering::Release);
+        let waited = ready.wait_timeout_while(texts, SCRAPE, |texts| texts[at].is_none());
+        let (mut texts, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        texts[at].take().unwrap_or_default()
     }
 
     /// Capturing works, and this is what came of it so far. `missed` are events at which the
@@ -117,8 +132,8 @@ impl Status for RunStatus {
         }
     }
 
-    fn metrics(&self) -> SelfMetrics {
-        let red = self.red();
+    fn metrics(&self, format: Format) -> SelfMetrics {
+        let red = self.red(format);
         let sampling = self.sampling.lock().unwrap_or_else(PoisonError::into_inner);
         let sampling = sampling
             .clone()

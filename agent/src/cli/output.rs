@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::config::query::QueryPolicy;
 use crate::config::resolved::Config;
 use crate::config::sampling::Deciding;
 use crate::model::text::duration::parse_duration;
 use crate::output::Format;
-use crate::output::query::QueryPolicy;
 
 /// Output flags as they are typed.
 #[derive(Clone, Default, Debug, Args)]

@@ -1,6 +1,6 @@
 use super::*;
+use crate::config::query::QueryPolicy;
 use crate::output::Format;
-use crate::output::query::QueryPolicy;
 use std::time::Duration;
 
 fn read(args: &str) -> Result<Invocation, Stop> {

@@ -3,14 +3,20 @@
 //! [`raw`] collects what was given and where, [`resolved`] says what it means. All
 //! mistakes are reported at once.
 
+pub mod compression;
+pub mod credentials;
+mod list;
 pub mod memory;
 pub mod otel;
 pub mod profiling;
+pub mod proxy;
+pub mod query;
 pub mod raw;
 pub mod resolved;
 pub mod rule;
 pub mod sampling;
 pub mod spool;
+pub(crate) mod watch;
 
 use std::fmt;
 

@@ -12,10 +12,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::delivery::export::batch::Signal;
-use crate::delivery::export::compress::Compression;
-use crate::delivery::export::credentials::Credentials;
-use crate::delivery::export::proxy::Proxies;
+use crate::config::compression::Compression;
+use crate::config::credentials::Credentials;
+use crate::config::proxy::Proxies;
+use crate::model::telemetry::Signal;
 use crate::span::method::KnownMethods;
 use endpoint::Place;
 use values::Reader;

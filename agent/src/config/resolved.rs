@@ -8,6 +8,7 @@ use std::time::Duration;
 use remora_common::config::HEAD_BYTES;
 use remora_common::http2::BLOCK_BYTES;
 
+use super::list::{items, one};
 use super::memory::{MEMORY_LIMIT, MemoryShares};
 use super::otel::{IN_FLIGHT, OtelSettings};
 use super::profiling::{self, Profiling};
@@ -16,10 +17,10 @@ use super::rule::{Rule, Rules};
 use super::sampling::Deciding;
 use super::spool::{SPOOL_BYTES, SPOOL_DRAIN_BYTES, SPOOL_SYNC, SpoolSettings};
 use super::{Mistake, did_you_mean};
-use crate::delivery::export::credentials::Credentials;
+use crate::config::credentials::Credentials;
+use crate::config::query::QueryPolicy;
 use crate::model::text::duration::parse_duration;
 use crate::model::text::size::parse_size;
-use crate::output::query::QueryPolicy;
 
 /// Smallest, default and largest ring buffer, bytes.
 pub const RING_BYTES: (u32, u32, u32) = (64 << 10, 16 << 20, 1 << 30);
@@ -205,32 +206,6 @@ impl Config {
             otlp_bearer_token_file: path(raw.get("otlp_bearer_token_file"), mistakes),
             spool: spool(raw, mistakes),
         }
-    }
-}
-
-/// The items of a list: as they are from a file, separated by commas from elsewhere.
-pub(super) fn items(given: &Given) -> Vec<&str> {
-    let comma = |text| -> Vec<&str> { str::split(text, ',').collect() };
-    let parts: Vec<&str> = if given.list {
-        given.values.iter().map(String::as_str).collect()
-    } else {
-        given
-            .values
-            .iter()
-            .flat_map(|text| comma(text.as_str()))
-            .collect()
-    };
-    parts
-        .into_iter()
-        .map(str::trim)
-        .filter(|item| !item.is_empty())
-        .collect()
-}
-
-pub(super) fn one(given: &Given) -> Result<&str, String> {
-    match given.values.as_slice() {
-        [value] if !given.list => Ok(value),
-        _ => Err("it takes one value, not a list".to_owned()),
     }
 }
 

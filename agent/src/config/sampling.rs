@@ -1,7 +1,7 @@
 //! Settings of routes, metrics and sampling: what may change while the agent runs.
 
+use super::list::{items, one};
 use super::raw::{Given, Raw};
-use super::resolved::{items, one};
 use super::{Mistake, did_you_mean};
 use crate::deciding::metrics::DEFAULT_SERIES;
 use crate::deciding::route::DEFAULT_ROUTES;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::delivery::export::batch::Signal;
+use crate::model::telemetry::Signal;
 
 /// Smallest, default and largest cap, bytes.
 pub const SPOOL_BYTES: (u64, u64, u64) = (8 << 20, 1 << 30, 1 << 40);

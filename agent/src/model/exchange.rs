@@ -154,10 +154,17 @@ pub struct TraceContext<'a> {
     pub span_id: [u8; 8],
     /// The received parent id.
     pub parent_span_id: Option<[u8; 8]>,
-    /// The received trace flags, or 1 (sampled).
+    /// The received trace flags, or [`Self::NEW_FLAGS`].
     pub flags: u8,
     /// The received `tracestate`, as it was.
     pub state: Option<&'a str>,
+}
+
+impl TraceContext<'_> {
+    /// Flags of a trace that begins here: sampled, and an id that is random (W3C Trace Context
+    /// level 2, section 3.2.2.5.2), which samplers further on rely on. A received context keeps
+    /// its own, for who made its id is not known.
+    pub const NEW_FLAGS: u8 = 0x03;
 }
 
 /// Set of reasons why parts of an exchange are unknown.

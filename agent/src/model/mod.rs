@@ -8,4 +8,5 @@ pub mod ids;
 pub mod processes;
 pub mod seldom;
 pub mod signal;
+pub mod telemetry;
 pub mod text;

@@ -7,9 +7,9 @@
 use std::io::{self, Write};
 use std::net::SocketAddr;
 
-use super::query::QueryPolicy;
 use super::{Report, Why, losses};
 use crate::capture::ledger::Summary;
+use crate::config::query::QueryPolicy;
 use crate::model::exchange::{Endpoint, Exchange, Protocol, Side, Sink};
 use crate::model::text::time::Rfc3339;
 

@@ -3,7 +3,6 @@
 pub mod histogram;
 pub mod json;
 pub mod profile;
-pub mod query;
 pub mod red;
 pub mod schema;
 pub mod screen;
@@ -14,8 +13,8 @@ use std::io;
 use clap::ValueEnum;
 
 use crate::capture::ledger::{Lost, Summary};
+use crate::config::query::QueryPolicy;
 use crate::model::exchange::{Exchange, Sink};
-use query::QueryPolicy;
 use screen::{Colour, Screen};
 
 /// Shape of the output.

@@ -29,10 +29,10 @@ pub fn any_line() -> String {
 mod tests {
     use super::*;
     use crate::capture::ledger::Summary;
+    use crate::config::query::QueryPolicy;
     use crate::fixture::{curl, nginx, ok, server_conn, unanswered, unix_conn};
     use crate::model::exchange::Incomplete;
     use crate::output::json;
-    use crate::output::query::QueryPolicy;
     use serde_json::Value;
 
     fn validator(name: &str) -> jsonschema::Validator {

@@ -13,8 +13,9 @@ use std::fmt::{self, Write as _};
 use std::io::{self, Write};
 
 use super::screen::{Colour, Screen};
-use super::{Report, Why, json, query::QueryPolicy};
+use super::{Report, Why, json};
 use crate::capture::ledger::Summary;
+use crate::config::query::QueryPolicy;
 use crate::model::exchange::{Endpoint, Exchange, Side, Sink};
 use crate::model::text::cell::Cell;
 use crate::model::text::duration::ShortDuration;

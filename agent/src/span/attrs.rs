@@ -4,12 +4,18 @@
 //! the agent does not know the URL. Query strings are written only where the user
 //! allowed it, credentials in URLs never.
 
-use std::io::Write;
-use std::net::IpAddr;
-
 use super::authority::Authority;
+use super::ip::IpText;
+use super::keys::{
+    CLIENT_ADDRESS, ERROR_TYPE, HTTP_REQUEST_BODY_SIZE, HTTP_REQUEST_METHOD,
+    HTTP_REQUEST_METHOD_ORIGINAL, HTTP_RESPONSE_BODY_SIZE, HTTP_RESPONSE_STATUS_CODE, HTTP_ROUTE,
+    NETWORK_PEER_ADDRESS, NETWORK_PEER_PORT, NETWORK_PROTOCOL_NAME, NETWORK_PROTOCOL_VERSION,
+    NETWORK_TRANSPORT, REMORA_INCOMPLETE, REMORA_REQUEST_MESSAGES, REMORA_RESPONSE_MESSAGES,
+    RPC_METHOD, RPC_RESPONSE_STATUS_CODE, RPC_SYSTEM_NAME, SERVER_ADDRESS, SERVER_PORT, THREAD_ID,
+    URL_FULL, URL_PATH, URL_QUERY, URL_SCHEME, URL_TEMPLATE, USER_AGENT_ORIGINAL,
+};
 use super::method::{KnownMethods, OTHER, OTHER_NAME};
-use super::wire::{int, key, string, string_parts, strings};
+use super::wire::{int, string, string_parts, strings};
 use crate::model::exchange::{Endpoint, Exchange, Protocol, Rpc, Side};
 use crate::pairing::proto::grpc;
 
@@ -30,65 +36,6 @@ impl SpanOptions {
     const fn shows_query(&self) -> bool {
         self.allow_query && !self.brief
     }
-}
-
-key! {
-    /// `http.request.method`.
-    HTTP_REQUEST_METHOD = "http.request.method";
-    /// `http.request.method_original`.
-    HTTP_REQUEST_METHOD_ORIGINAL = "http.request.method_original";
-    /// `http.request.body.size`.
-    HTTP_REQUEST_BODY_SIZE = "http.request.body.size";
-    /// `http.response.body.size`.
-    HTTP_RESPONSE_BODY_SIZE = "http.response.body.size";
-    /// `http.response.status_code`.
-    HTTP_RESPONSE_STATUS_CODE = "http.response.status_code";
-    /// `http.route`.
-    HTTP_ROUTE = "http.route";
-    /// `url.scheme`.
-    URL_SCHEME = "url.scheme";
-    /// `url.path`.
-    URL_PATH = "url.path";
-    /// `url.query`.
-    URL_QUERY = "url.query";
-    /// `url.full`.
-    URL_FULL = "url.full";
-    /// `url.template`.
-    URL_TEMPLATE = "url.template";
-    /// `server.address`.
-    SERVER_ADDRESS = "server.address";
-    /// `server.port`.
-    SERVER_PORT = "server.port";
-    /// `client.address`.
-    CLIENT_ADDRESS = "client.address";
-    /// `network.peer.address`.
-    NETWORK_PEER_ADDRESS = "network.peer.address";
-    /// `network.peer.port`.
-    NETWORK_PEER_PORT = "network.peer.port";
-    /// `network.protocol.name`.
-    NETWORK_PROTOCOL_NAME = "network.protocol.name";
-    /// `network.protocol.version`.
-    NETWORK_PROTOCOL_VERSION = "network.protocol.version";
-    /// `network.transport`.
-    NETWORK_TRANSPORT = "network.transport";
-    /// `user_agent.original`.
-    USER_AGENT_ORIGINAL = "user_agent.original";
-    /// `rpc.system.name`.
-    RPC_SYSTEM_NAME = "rpc.system.name";
-    /// `rpc.method`.
-    RPC_METHOD = "rpc.method";
-    /// `rpc.response.status_code`.
-    RPC_RESPONSE_STATUS_CODE = "rpc.response.status_code";
-    /// Messages of the request. Not in the conventions, which have no counts any more.
-    REMORA_REQUEST_MESSAGES = "remora.rpc.request.messages";
-    /// Messages of the response.
-    REMORA_RESPONSE_MESSAGES = "remora.rpc.response.messages";
-    /// `error.type`.
-    ERROR_TYPE = "error.type";
-    /// `thread.id`.
-    THREAD_ID = "thread.id";
-    /// Names of what is unknown about the request, and why. Not in the conventions.
-    REMORA_INCOMPLETE = "remora.incomplete";
 }
 
 /// The system of calls, and the name of those whose method is not known.
@@ -394,63 +341,6 @@ fn network(out: &mut Vec<u8>, exchange: &Exchange<'_>, text: &mut IpText) {
                 string(out, NETWORK_PEER_ADDRESS, path);
             }
         }
-    }
-}
-
-/// Room for the text of an IP address, and the address that is in it.
-struct IpText {
-    bytes: [u8; 48],
-    len: usize,
-    of: Option<IpAddr>,
-}
-
-impl IpText {
-    fn new() -> Self {
-        Self {
-            bytes: [0; 48],
-            len: 0,
-            of: None,
-        }
-    }
-
-    /// Formats an address once; the same address again costs a comparison.
-    #[inline]
-    fn format(&mut self, address: IpAddr) -> &str {
-        if self.of != Some(address) {
-            self.len = match address {
-                IpAddr::V4(v4) => self.v4(v4.octets()),
-                IpAddr::V6(_) => {
-                    let mut rest = &mut self.bytes[..];
-                    // 45 bytes at most; without room nothing would be shown.
-                    let written = write!(rest, "{address}");
-                    let left = rest.len();
-                    if written.is_ok() {
-                        self.bytes.len() - left
-                    } else {
-                        0
-                    }
-                }
-            };
-            self.of = Some(address);
-        }
-        let text = self.bytes.get(..self.len).unwrap_or_default();
-        std::str::from_utf8(text).unwrap_or_default()
-    }
-
-    /// `Ipv4Addr`'s own formatting costs more than all other attributes of an address.
-    fn v4(&mut self, octets: [u8; 4]) -> usize {
-        let mut digits = itoa::Buffer::new();
-        let mut len = 0;
-        for (i, octet) in octets.into_iter().enumerate() {
-            if i > 0 {
-                self.bytes[len] = b'.';
-                len += 1;
-            }
-            let text = digits.format(octet).as_bytes();
-            self.bytes[len..len + text.len()].copy_from_slice(text);
-            len += text.len();
-        }
-        len
     }
 }
 

@@ -4,6 +4,8 @@
 
 pub mod attrs;
 pub mod authority;
+mod ip;
+pub mod keys;
 pub mod method;
 pub mod resource;
 pub mod wire;

@@ -8,9 +8,9 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use remora::config::credentials::Credentials;
 use remora::delivery::export::batch::Signal;
 use remora::delivery::export::counters::DropReason;
-use remora::delivery::export::credentials::Credentials;
 use remora::delivery::export::exporter::{Destination, ExportSettings};
 
 use crate::proxy::Proxy;

@@ -85,7 +85,6 @@ fn other_codes_are_final() {
         Code::InvalidArgument,
         Code::Unauthenticated,
         Code::Unimplemented,
-        Code::ResourceExhausted,
         Code::Unknown,
         Code::Internal,
     ] {
@@ -94,6 +93,37 @@ fn other_codes_are_final() {
         assert_eq!(snapshot.requests, 1, "{code:?}");
         assert_eq!(snapshot.dropped_for(DropReason::Rejected), 10, "{code:?}");
     }
+}
+
+/// It may mean too large: the smallest part is asked, and if that is taken, so is the rest.
+#[test]
+fn too_large_is_told_without_its_words() {
+    for (code, words) in [
+        (Code::ResourceExhausted, "no"),
+        (
+            Code::ResourceExhausted,
+            "message size 9 is greater than configured",
+        ),
+        (Code::OutOfRange, "size limit, of 9 bytes, exceeded"),
+    ] {
+        let refusal = Answer::Grpc(Status::new(code, words));
+        // OUT_OF_RANGE may pass, and is sent once more as it is.
+        let passing = usize::from(code == Code::OutOfRange);
+        let receiver = Receiver::grpc(vec![refusal; 1 + passing]);
+        let snapshot = deliver(&receiver, 10, &[]);
+        assert_eq!(snapshot.delivered, 10, "{code:?}");
+        assert_eq!(snapshot.requests, 4 + passing as u64, "{code:?}");
+        assert_eq!(ids(&receiver.spans()), (1..=10).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_quota_costs_a_few_requests_and_is_counted() {
+    let receiver = Receiver::grpc(vec![]);
+    receiver.otherwise(Answer::Grpc(Status::new(Code::ResourceExhausted, "quota")));
+    let snapshot = deliver(&receiver, 200, &[]);
+    assert_eq!(snapshot.dropped_for(DropReason::Rejected), 200);
+    assert!(snapshot.requests < 12, "{snapshot:?}");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The stages in order, with their modules. The longest path that fits decides.
-const STAGES: [(&str, &[&str]); 10] = [
+const STAGES: [(&str, &[&str]); 11] = [
     // Words that every stage may use; they know nothing of the flow.
     (
         "model",
@@ -40,8 +40,10 @@ const STAGES: [(&str, &[&str]); 10] = [
     ("span", &["span"]),
     // What kind of request it is, how it counts, and whether its span is kept.
     ("deciding", &["deciding"]),
+    // What was set, and what it means to the stages on both sides.
+    ("config", &["config"]),
     // Spans, metrics and profiles leave, to gateways and to people.
-    ("delivery", &["config", "delivery", "output"]),
+    ("delivery", &["delivery", "output"]),
     // Everything is put together.
     ("app", &["app", "cli", "main"]),
 ];

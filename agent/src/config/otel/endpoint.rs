@@ -6,8 +6,8 @@ use http::Uri;
 
 use super::Protocol;
 use super::values::Reader;
-use crate::delivery::export::batch::Signal;
-use crate::delivery::export::proxy::Proxies;
+use crate::config::proxy::Proxies;
+use crate::model::telemetry::Signal;
 
 /// Where requests go.
 pub(super) struct Place {

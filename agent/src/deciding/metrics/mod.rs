@@ -13,8 +13,11 @@
 
 mod active;
 pub mod histogram;
+mod instrument;
 mod key;
+mod label;
 pub mod otlp;
+mod points;
 pub mod prometheus;
 pub mod services;
 
@@ -328,7 +331,10 @@ impl Registry {
         let settings = &self.settings;
         for series in &mut self.series {
             if !Self::is_idle(series, settings, now_ns) {
+                // Whoever reads comes when it likes: one is kept until there is another.
+                let [last, slowest] = series.exemplars;
                 Self::exported(series, settings, now_ns);
+                series.exemplars = [slowest.or(last), None];
             }
         }
         self.retire(now_ns);

@@ -1,4 +1,4 @@
-//! Metrics in the Prometheus text format 0.0.4, named as the OpenTelemetry specification says
+//! Metrics in the Prometheus text format 0.0.4 or that of OpenMetrics, named as the OpenTelemetry specification says
 //! ("Prometheus and OpenMetrics Compatibility").
 //!
 //! The format has no exponential histograms: their buckets are merged to powers of two, which
@@ -8,16 +8,26 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::histogram::{Buckets, Exponential, Histogram};
-use super::otlp::{Instrument, Label, active_labels, labels};
-use super::{Registry, Series};
+use super::instrument::Instrument;
+use super::label::{Label, active_labels, labels};
+use super::{Exemplar, Registry, Series};
 use crate::model::exchange::Side;
 
 /// Powers of two shown of exponential histograms: 61 us to 128 s, 64 bytes to 64 MiB.
 const SECONDS: std::ops::RangeInclusive<i32> = -14..=7;
 const BYTES: std::ops::RangeInclusive<i32> = 6..=26;
 
+/// How samples are written. Metadata is that of the text format in both.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Format {
+    /// Text format 0.0.4.
+    Text,
+    /// OpenMetrics 1.0: with exemplars, and numbers of buckets always with a point.
+    OpenMetrics,
+}
+
 /// Appends all series.
-pub fn render(registry: &Registry, out: &mut String) {
+pub fn render(registry: &Registry, format: Format, out: &mut String) {
     let mut families: BTreeMap<(Instrument, bool), Vec<(&Series, &Histogram)>> = BTreeMap::new();
     for series in &registry.series {
         for (instrument, histogram) in Instrument::of(series) {
@@ -37,30 +47,68 @@ pub fn render(registry: &Registry, out: &mut String) {
         let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} histogram");
         for (series, histogram) in all {
             let labels = label_text(registry, series.key.service, labels(&series.key));
-            let mut bucket = |bound: &dyn std::fmt::Display, count: u64| {
-                let _ = writeln!(out, "{name}_bucket{{{labels},le=\"{bound}\"}} {count}");
+            let mut exemplars = match (format, instrument) {
+                (Format::OpenMetrics, Instrument::Duration | Instrument::Call) => series.exemplars,
+                _ => [None; 2],
+            };
+            let mut bucket = |bound: f64, count: u64| {
+                let _ = write!(out, "{name}_bucket{{{labels},le=\"");
+                let _ = match format {
+                    _ if bound.is_infinite() => write!(out, "+Inf"),
+                    Format::Text => write!(out, "{bound}"),
+                    Format::OpenMetrics => write!(out, "{bound:?}"),
+                };
+                let _ = write!(out, "\"}} {count}");
+                // One a bucket: the last one there, of which the other is the second.
+                for exemplar in &mut exemplars {
+                    if let Some(fits) = exemplar.take_if(|it| it.value <= bound) {
+                        write_exemplar(out, &fits);
+                        exemplars.iter_mut().for_each(|other| {
+                            other.take_if(|it| it.value <= bound);
+                        });
+                        break;
+                    }
+                }
+                out.push('\n');
             };
             let mut below = 0;
             match &histogram.buckets {
                 Buckets::Explicit(bounds, counts) => {
                     for (bound, count) in bounds.iter().zip(counts) {
                         below += u64::from(*count);
-                        bucket(bound, below);
+                        bucket(*bound, below);
                     }
                 }
                 Buckets::Exponential(exponential) => {
                     for power in if unit == "seconds" { SECONDS } else { BYTES } {
-                        bucket(&f64::from(power).exp2(), up_to(exponential, power));
+                        bucket(f64::from(power).exp2(), up_to(exponential, power));
                     }
                 }
             }
             let totals = &histogram.totals;
-            bucket(&"+Inf", totals.count);
+            bucket(f64::INFINITY, totals.count);
             let _ = writeln!(out, "{name}_sum{{{labels}}} {}", totals.sum);
             let _ = writeln!(out, "{name}_count{{{labels}}} {}", totals.count);
         }
     }
     render_active(registry, out);
+}
+
+/// Behind a bucket: a request in it, and when it ended, s since 1970.
+fn write_exemplar(out: &mut String, exemplar: &Exemplar) {
+    let (trace, span) = (
+        u128::from_be_bytes(exemplar.trace_id),
+        u64::from_be_bytes(exemplar.span_id),
+    );
+    let (seconds, millis) = (
+        exemplar.unix_ns / 1_000_000_000,
+        exemplar.unix_ns / 1_000_000 % 1000,
+    );
+    let _ = write!(
+        out,
+        " # {{trace_id=\"{trace:032x}\",span_id=\"{span:016x}\"}} {} {seconds}.{millis:03}",
+        exemplar.value
+    );
 }
 
 /// Sums that go up and down are gauges here.

@@ -420,7 +420,7 @@ fn prometheus_text_is_complete_and_escaped() {
             );
         }
         let mut text = String::new();
-        prometheus::render(&registry, &mut text);
+        prometheus::render(&registry, prometheus::Format::Text, &mut text);
         assert!(text.contains("# TYPE http_server_request_duration_seconds histogram\n"));
         let labels = r#"service_name="nginx",http_request_method="GET",http_route="/a\"b\\c""#;
         assert!(text.contains(labels), "{text}");

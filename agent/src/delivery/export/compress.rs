@@ -7,6 +7,7 @@ use flate2::Compression as Level;
 use flate2::write::GzEncoder;
 
 use super::body::Parts;
+use crate::config::compression::Compression;
 
 /// Spans compress to a seventh; a little more room than that is not grown.
 const EXPECTED_RATIO: usize = 6;
@@ -14,25 +15,7 @@ const EXPECTED_RATIO: usize = 6;
 /// zstd's fastest regular level.
 const ZSTD_LEVEL: i32 = 1;
 
-/// `OTEL_EXPORTER_OTLP_COMPRESSION`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Compression {
-    /// `gzip`.
-    Gzip,
-    /// `zstd`: not in the specification, but many receivers take it.
-    Zstd,
-}
-
 impl Compression {
-    /// What HTTP and gRPC call it.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Gzip => "gzip",
-            Self::Zstd => "zstd",
-        }
-    }
-
     /// Compresses an encoded request, at the level that costs the least.
     ///
     /// # Errors

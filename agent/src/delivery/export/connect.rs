@@ -19,12 +19,12 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tower_service::Service;
 
-use super::proxy::Proxy;
 use super::response::causes;
 use super::stream::Stream;
 use super::tls::{TlsError, TlsFiles};
 use super::{CONNECT_TIMEOUT, KEEPALIVE};
 use crate::config::otel::OtlpSettings;
+use crate::config::proxy::Proxy;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 

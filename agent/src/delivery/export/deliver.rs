@@ -11,9 +11,10 @@ use tracing::{info, warn};
 
 use super::batch::Signal;
 use super::counters::DropReason;
+use super::fit::{Fit, Next};
 use super::loan::{Group, Loan};
 use super::pace::{Load, Pace};
-use super::retry::{Backoff, Outcome, RetryPolicy, random};
+use super::retry::{Backoff, Excess, Outcome, RetryPolicy, random};
 use super::target::{Pass, Way};
 use crate::delivery::queue::{Queue, Room, Taken};
 use crate::model::seldom::Seldom;
@@ -73,14 +74,25 @@ enum Word {
     TooLarge,
     Refused,
     InPart,
+    Unread,
     GivenUp,
 }
 
 enum End {
     Delivered { rejected: u64 },
-    Cut([Group; 2]),
+    TooLarge(Excess),
+    Parts(Vec<Group>),
     GivenUp(DropReason),
     Ending,
+}
+
+impl From<Next> for End {
+    fn from(next: Next) -> Self {
+        match next {
+            Next::Parts(parts) => Self::Parts(parts),
+            Next::Hopeless => Self::GivenUp(DropReason::Rejected),
+        }
+    }
 }
 
 impl Delivery {
@@ -218,6 +230,7 @@ impl Delivery {
     async fn deliver(self: Arc<Self>, mut loans: Vec<Loan>, slot: Slot) {
         let mut groups = vec![Group::of(&loans)];
         let mut slot = Some(slot);
+        let mut fit = Fit::default();
         let first = Instant::now();
         while let Some(group) = groups.pop() {
             if group.bytes() > self.pace().cap()
@@ -226,15 +239,28 @@ impl Delivery {
                 groups.extend([two, one]);
                 continue;
             }
-            let (mut rejected, reason) = match self.send(&group, first, &mut slot).await {
+            let end = match fit.before(&group) {
+                Some(next) => End::from(next),
+                None => match self.send(&group, first, &mut slot).await {
+                    End::TooLarge(excess) => End::from(fit.refused(&group, excess)),
+                    end => end,
+                },
+            };
+            let (mut rejected, reason) = match end {
                 // What is open goes back to the queue, which may be able to keep it.
                 End::Ending => return,
-                End::Cut([one, two]) => {
-                    groups.extend([two, one]);
+                End::Parts(parts) => {
+                    groups.extend(parts.into_iter().rev());
                     continue;
                 }
-                End::Delivered { rejected } => (rejected, None),
+                End::Delivered { rejected } => {
+                    if let Some(bytes) = fit.taken() {
+                        self.paced(|pace| pace.too_large(bytes, Instant::now()));
+                    }
+                    (rejected, None)
+                }
                 End::GivenUp(reason) => (0, Some(reason)),
+                End::TooLarge(_) => (0, Some(DropReason::Rejected)),
             };
             for piece in group.pieces() {
                 let Some(loan) = loans.get_mut(piece.loan) else {
@@ -256,7 +282,7 @@ impl Delivery {
     /// Sends a group until something is final.
     async fn send(self: &Arc<Self>, group: &Group, first: Instant, slot: &mut Option<Slot>) -> End {
         let mut backoff = Backoff::new(&self.policy);
-        let mut repeated = false;
+        let (mut repeated, mut passed) = (false, false);
         let (items, bytes, signal) = (group.items(), group.bytes(), self.way.signal.name());
         loop {
             if slot.is_none() {
@@ -278,12 +304,27 @@ impl Delivery {
                     self.remark(rejected, &message);
                     return End::Delivered { rejected };
                 }
-                Outcome::TooLarge { cause } => {
+                Outcome::Unread { cause } => {
                     self.answered(pass);
-                    self.paced(|pace| pace.too_large(bytes, now));
-                    self.log(Word::TooLarge, || warn!(signal, items, bytes, %cause, "request too large for the gateway, sending it in parts"));
-                    let halves = group.cut();
-                    return halves.map_or(End::GivenUp(DropReason::Rejected), End::Cut);
+                    self.paced(|pace| pace.delivered(bytes, began, now, load));
+                    self.log(Word::Unread, || warn!(signal, items, %cause, "the gateway took a request, but whether all of it cannot be read from its answer"));
+                    return End::Delivered { rejected: 0 };
+                }
+                // What the specification lets be sent again is, once; one item stays one.
+                Outcome::TooLarge {
+                    excess: Excess::Passing,
+                    cause,
+                } if !passed || items < 2 => {
+                    passed = true;
+                    (None, cause)
+                }
+                Outcome::TooLarge { excess, cause } => {
+                    self.answered(pass);
+                    if excess == Excess::Size && items > 1 {
+                        self.paced(|pace| pace.too_large(bytes, now));
+                    }
+                    self.log(Word::TooLarge, || warn!(signal, items, bytes, %cause, "the gateway may find a request too large, sending it in parts if it has any"));
+                    return End::TooLarge(excess);
                 }
                 Outcome::Refused { cause } | Outcome::Unauthorized { cause } => {
                     self.answered(pass);
@@ -293,7 +334,10 @@ impl Delivery {
                     );
                     return End::GivenUp(DropReason::Rejected);
                 }
-                Outcome::Retry { after, cause } => (after.map(|it| it.min(MAX_RETRY_AFTER)), cause),
+                Outcome::Retry { after, cause } => {
+                    passed = false;
+                    (after.map(|it| it.min(MAX_RETRY_AFTER)), cause)
+                }
             };
             let next = now + backoff.delay(after, random());
             let gateway = pass.target.name();
@@ -317,7 +361,7 @@ impl Delivery {
                 && bytes > self.pace().cap()
                 && let Some(halves) = group.cut()
             {
-                return End::Cut(halves);
+                return End::Parts(halves.into());
             }
         }
     }

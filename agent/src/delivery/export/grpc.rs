@@ -8,24 +8,22 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, StatusCode, Uri, header};
-use http_body_util::{BodyExt, Limited};
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
-use prost::Message;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use tonic::body::Body;
 use tonic::client::GrpcService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
 use super::USER_AGENT;
+use super::answer::{Answer, Partial};
 use super::batch::Signal;
 use super::body::Parts;
-use super::compress::Compression;
 use super::connect::{Connector, Speaks};
 use super::headers::Headers;
-use super::response::{self, MAX_RESPONSE_BYTES, causes, printable};
-use super::retry::Outcome;
+use super::response::{self, causes, printable};
+use super::retry::{Excess, Outcome};
 use super::tls::TlsError;
+use crate::config::compression::Compression;
 use crate::config::otel::OtlpSettings;
 
 /// Why a gRPC client cannot be set up.
@@ -122,36 +120,58 @@ fn grpc_timeout(timeout: Duration) -> String {
 }
 
 /// Reads the answer to the end: the status is in the trailers, or in the headers if there
-/// is nothing else.
+/// is nothing else. A message that is too long, cut off or nonsense does not undo a success
+/// that the status announces.
 async fn answer(response: http::Response<Body>) -> Outcome {
     let (head, body) = response.into_parts();
-    if let Some(status) = Status::from_header_map(&head.headers).filter(|it| it.code() != Code::Ok)
-    {
-        return classify(&status);
+    let early = Status::from_header_map(&head.headers);
+    if let Some(status) = early.as_ref().filter(|it| it.code() != Code::Ok) {
+        return classify(status);
     }
     if head.status != StatusCode::OK {
-        return classify_http(head.status);
+        return classify_http(head.status, &head.headers);
     }
-    let body = match Limited::new(body, MAX_RESPONSE_BYTES).collect().await {
-        Ok(body) => body,
-        Err(error) => return broken(&*error),
-    };
-    let status = body
-        .trailers()
-        .or(Some(&head.headers))
-        .and_then(Status::from_header_map);
-    match status {
-        Some(status) if status.code() == Code::Ok => {
-            // Bytes that make no sense do not undo the success that the status announces.
-            let message = body.to_bytes();
-            let message = message.get(FRAME_HEAD..).unwrap_or_default();
-            response::delivered(ExportTraceServiceResponse::decode(message).unwrap_or_default())
-        }
-        Some(status) => classify(&status),
-        None => Outcome::Refused {
+    let answer = Answer::read(body, true).await;
+    let late = answer.trailers.as_ref().and_then(Status::from_header_map);
+    match (late.or(early), &answer.cut) {
+        (Some(status), _) if status.code() == Code::Ok => taken(&answer),
+        (Some(status), _) => classify(&status),
+        (None, Some(cause)) => Outcome::Retry {
+            after: None,
+            cause: cause.clone(),
+        },
+        (None, None) => Outcome::Refused {
             cause: "an answer without grpc-status".into(),
         },
     }
+}
+
+/// What an answer with status OK says.
+fn taken(answer: &Answer) -> Outcome {
+    let unread = |cause: &str| Outcome::Unread {
+        cause: cause.to_owned(),
+    };
+    let Some((&[packed, a, b, c, d], message)) = answer.body.split_first_chunk::<FRAME_HEAD>()
+    else {
+        return unread(answer.cut.as_deref().unwrap_or("it holds no message"));
+    };
+    // Nothing says that it could be read.
+    if packed != 0 {
+        return unread("it is compressed");
+    }
+    let len = u32::from_be_bytes([a, b, c, d]) as usize;
+    let whole = message.get(..len);
+    Partial::of_protobuf(whole.unwrap_or(message), whole.is_some()).map_or_else(
+        || {
+            let none = if whole.is_some() {
+                "it makes no sense"
+            } else {
+                "its end is missing"
+            };
+            unread(answer.cut.as_deref().unwrap_or(none))
+        },
+        Outcome::from,
+    )
 }
 
 fn broken(error: &(dyn std::error::Error + 'static)) -> Outcome {
@@ -163,46 +183,53 @@ fn broken(error: &(dyn std::error::Error + 'static)) -> Outcome {
 
 /// An answer that is not gRPC: from a proxy in between, for instance. Which statuses mean
 /// UNAVAILABLE is said in gRPC's "HTTP to gRPC Status Code Mapping".
-fn classify_http(status: StatusCode) -> Outcome {
-    let cause = format!("HTTP {status}");
+fn classify_http(status: StatusCode, headers: &HeaderMap) -> Outcome {
+    let cause = format!("HTTP {status}{}", response::redirect(status, headers));
     match status {
         StatusCode::TOO_MANY_REQUESTS
         | StatusCode::BAD_GATEWAY
         | StatusCode::SERVICE_UNAVAILABLE
         | StatusCode::GATEWAY_TIMEOUT => Outcome::Retry { after: None, cause },
-        StatusCode::PAYLOAD_TOO_LARGE => Outcome::TooLarge { cause },
+        StatusCode::PAYLOAD_TOO_LARGE => Outcome::TooLarge {
+            excess: Excess::Size,
+            cause,
+        },
         StatusCode::UNAUTHORIZED => Outcome::Unauthorized { cause },
         _ => Outcome::Refused { cause },
     }
 }
 
 /// OTLP specification, "OTLP/gRPC Response": what may be sent again.
+///
+/// gRPC has no code of its own for a message that is too large. Go, C++, Java, .NET and Node say
+/// RESOURCE_EXHAUSTED, Rust OUT_OF_RANGE, some servers of Java CANCELLED, each in words of its own.
 fn classify(status: &Status) -> Outcome {
     let cause = format!("{:?}: {}", status.code(), printable(status.message()));
-    if too_large(status) {
-        return Outcome::TooLarge { cause };
-    }
     let after = response::retry_info(status.details());
+    let large = |excess| {
+        // Words only spare the question.
+        let sure = response::says_too_large(status.message());
+        if sure { Excess::Size } else { excess }
+    };
     match status.code() {
+        Code::ResourceExhausted if after.is_none() => Outcome::TooLarge {
+            excess: large(Excess::Perhaps),
+            cause,
+        },
+        Code::OutOfRange | Code::Cancelled if after.is_none() => Outcome::TooLarge {
+            excess: large(Excess::Passing),
+            cause,
+        },
         Code::Cancelled
         | Code::DeadlineExceeded
         | Code::Aborted
         | Code::OutOfRange
         | Code::Unavailable
-        | Code::DataLoss => Outcome::Retry { after, cause },
+        | Code::DataLoss
+        | Code::ResourceExhausted => Outcome::Retry { after, cause },
         Code::Unauthenticated => Outcome::Unauthorized { cause },
-        Code::ResourceExhausted if after.is_some() => Outcome::Retry { after, cause },
         _ => Outcome::Refused { cause },
     }
-}
-
-/// gRPC has no code of its own for this: Go, Java and C++ answer RESOURCE_EXHAUSTED, Rust
-/// OUT_OF_RANGE, and only the message tells it from being busy.
-fn too_large(status: &Status) -> bool {
-    matches!(status.code(), Code::ResourceExhausted | Code::OutOfRange)
-        && ["larger than max", "too large", "exceeds maximum"]
-            .iter()
-            .any(|text| status.message().contains(text))
 }
 
 /// Bytes before a message: whether it is compressed, and its length, big-endian.
@@ -252,17 +279,49 @@ mod tests {
     fn only_the_codes_of_the_specification_are_retried() {
         for code in 1..=16 {
             let outcome = classify(&Status::new(Code::from_i32(code), "m"));
-            // CANCELLED, DEADLINE_EXCEEDED, ABORTED, OUT_OF_RANGE, UNAVAILABLE, DATA_LOSS
-            if [1, 4, 10, 11, 14, 15].contains(&code) {
-                assert!(
-                    matches!(outcome, Outcome::Retry { after: None, .. }),
-                    "{code}"
-                );
-            } else if code == 16 {
-                assert!(matches!(outcome, Outcome::Unauthorized { .. }), "{code}");
-            } else {
-                assert!(matches!(outcome, Outcome::Refused { .. }), "{code}");
-            }
+            let fits = match (code, &outcome) {
+                // DEADLINE_EXCEEDED, ABORTED, UNAVAILABLE, DATA_LOSS
+                (4 | 10 | 14 | 15, Outcome::Retry { after: None, .. })
+                | (16, Outcome::Unauthorized { .. }) => true,
+                // CANCELLED, OUT_OF_RANGE
+                (1 | 11, Outcome::TooLarge { excess, .. }) => *excess == Excess::Passing,
+                // RESOURCE_EXHAUSTED
+                (8, Outcome::TooLarge { excess, .. }) => *excess == Excess::Perhaps,
+                (1 | 4 | 8 | 10 | 11 | 14..=16, _) => false,
+                (_, outcome) => matches!(outcome, Outcome::Refused { .. }),
+            };
+            assert!(fits, "{code}: {outcome:?}");
+        }
+    }
+
+    fn ok(body: &[u8], cut: Option<&str>) -> Outcome {
+        taken(&Answer {
+            body: body.to_vec(),
+            cut: cut.map(str::to_owned),
+            trailers: None,
+        })
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_message_does_not_undo_the_status() {
+        let delivered = |rejected, message: &str| Outcome::Delivered {
+            rejected,
+            message: message.into(),
+        };
+        assert_eq!(ok(&[0; 5], None), delivered(0, ""));
+        let whole = [0, 0, 0, 0, 7, 0x0a, 5, 8, 3, 0x12, 1, b'x'];
+        assert_eq!(ok(&whole, None), delivered(3, "x"));
+        // A message of 207 bytes, of which the first seven came.
+        let longer = [0, 0, 0, 0, 207, 0x0a, 204, 1, 8, 3, 0x12, 199, 1, b'x'];
+        assert_eq!(ok(&longer, Some("reset")), delivered(3, "x"));
+        for (body, cut) in [
+            (&b""[..], None),
+            (b"\0\0", Some("reset")),
+            (b"\x01\0\0\0\x02\x1f\x8b", None),
+            (b"\0\0\0\0\x03\xff\xff\xff", None),
+            (b"\0\xff\xff\xff\xff\x0a", None),
+        ] {
+            assert!(matches!(ok(body, cut), Outcome::Unread { .. }), "{body:?}");
         }
     }
 
@@ -281,7 +340,7 @@ mod tests {
     #[test]
     fn answers_of_proxies() {
         for status in 400..600 {
-            let outcome = classify_http(StatusCode::from_u16(status).unwrap());
+            let outcome = classify_http(StatusCode::from_u16(status).unwrap(), &HeaderMap::new());
             let retried = matches!(outcome, Outcome::Retry { .. });
             assert_eq!(retried, [429, 502, 503, 504].contains(&status), "{status}");
         }
@@ -305,7 +364,10 @@ mod tests {
         ] {
             assert!(matches!(
                 classify(&Status::new(code, message)),
-                Outcome::TooLarge { .. }
+                Outcome::TooLarge {
+                    excess: Excess::Size,
+                    ..
+                }
             ));
         }
     }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::credentials::{Credentials, Values};
 use super::retry::Outcome;
+use crate::config::credentials::{Credentials, Values};
 use crate::config::otel::OtlpSettings;
 
 /// Values shorter than this are not looked for in messages: they would be found in words.
@@ -81,7 +81,11 @@ impl Headers {
                 after,
                 cause: self.hide(sent, cause),
             },
-            Outcome::TooLarge { cause } => Outcome::TooLarge {
+            Outcome::Unread { cause } => Outcome::Unread {
+                cause: self.hide(sent, cause),
+            },
+            Outcome::TooLarge { excess, cause } => Outcome::TooLarge {
+                excess,
                 cause: self.hide(sent, cause),
             },
             Outcome::Refused { cause } => Outcome::Refused {

@@ -3,20 +3,20 @@
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header};
-use http_body_util::{BodyExt, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use prost::Message;
 
+use super::answer::{Answer, Partial};
 use super::body::Parts;
-use super::compress::Compression;
 use super::connect::{Connector, Speaks};
 use super::headers::Headers;
-use super::response::{self, MAX_RESPONSE_BYTES, RpcStatus, causes, printable};
-use super::retry::{Outcome, retry_after};
+use super::response::{self, RpcStatus, causes, printable};
+use super::retry::{Excess, Outcome, retry_after};
 use super::tls::TlsError;
 use super::{IDLE_TIMEOUT, USER_AGENT};
+use crate::config::compression::Compression;
 use crate::config::otel::OtlpSettings;
 
 /// A connection pool to one URL.
@@ -72,15 +72,19 @@ impl HttpExporter {
     /// Posts nothing, to see whether there is a gateway: whatever else answers with success is
     /// refused. Spans that such an answer is for are not sent again, hence are delivered.
     pub async fn probe(&self) -> Outcome {
-        let judge = |status: StatusCode, headers: &HeaderMap, body: &[u8], now| match classify(
-            status, headers, body, now,
+        let judge = |status: StatusCode, headers: &HeaderMap, answer: &Answer, now| match classify(
+            status, headers, answer, now,
         ) {
-            Outcome::Delivered { .. } if !is_otlp(headers, body) => Outcome::Refused {
-                cause: format!(
-                    "{}: not the answer of an OTLP gateway",
-                    cause(status, headers, body)
-                ),
-            },
+            Outcome::Delivered { .. } | Outcome::Unread { .. }
+                if !is_otlp(headers, &answer.body) =>
+            {
+                Outcome::Refused {
+                    cause: format!(
+                        "{}: not the answer of an OTLP gateway",
+                        cause(status, headers, &answer.body)
+                    ),
+                }
+            }
             outcome => outcome,
         };
         self.post(Parts::default(), judge).await
@@ -89,7 +93,7 @@ impl HttpExporter {
     async fn post(
         &self,
         body: Parts,
-        judge: impl Fn(StatusCode, &HeaderMap, &[u8], SystemTime) -> Outcome,
+        judge: impl Fn(StatusCode, &HeaderMap, &Answer, SystemTime) -> Outcome,
     ) -> Outcome {
         let body = match self.compression.map(|it| it.apply(&body)) {
             None => body,
@@ -109,9 +113,8 @@ impl HttpExporter {
             Ok(response) => {
                 let (head, body) = response.into_parts();
                 // A body that breaks off, or is too long, does not undo what the status says.
-                let body = Limited::new(body, MAX_RESPONSE_BYTES).collect().await;
-                let body = body.map(|body| body.to_bytes()).unwrap_or_default();
-                judge(head.status, &head.headers, &body, SystemTime::now())
+                let answer = Answer::read(body, false).await;
+                judge(head.status, &head.headers, &answer, SystemTime::now())
             }
             Err(error) => Outcome::Retry {
                 after: None,
@@ -142,11 +145,11 @@ fn is_otlp(headers: &HeaderMap, body: &[u8]) -> bool {
 }
 
 /// OTLP specification, "OTLP/HTTP Response": what may be sent again.
-fn classify(status: StatusCode, headers: &HeaderMap, body: &[u8], now: SystemTime) -> Outcome {
+fn classify(status: StatusCode, headers: &HeaderMap, answer: &Answer, now: SystemTime) -> Outcome {
     if status.is_success() {
-        return response::delivered(ExportTraceServiceResponse::decode(body).unwrap_or_default());
+        return taken(headers, answer);
     }
-    let cause = cause(status, headers, body);
+    let cause = cause(status, headers, &answer.body);
     match status {
         StatusCode::TOO_MANY_REQUESTS
         | StatusCode::BAD_GATEWAY
@@ -155,10 +158,44 @@ fn classify(status: StatusCode, headers: &HeaderMap, body: &[u8], now: SystemTim
             after: delay(headers, now),
             cause,
         },
-        StatusCode::PAYLOAD_TOO_LARGE => Outcome::TooLarge { cause },
+        StatusCode::PAYLOAD_TOO_LARGE => Outcome::TooLarge {
+            excess: Excess::Size,
+            cause,
+        },
+        // The Collector's answer to a body above its `max_request_body_size`.
+        StatusCode::BAD_REQUEST if response::says_too_large(&cause) => Outcome::TooLarge {
+            excess: Excess::Perhaps,
+            cause,
+        },
         StatusCode::UNAUTHORIZED => Outcome::Unauthorized { cause },
         _ => Outcome::Refused { cause },
     }
+}
+
+/// What a success says: protobuf, as the request was, or JSON, whatever it calls itself. No
+/// message of protobuf begins like an object of JSON, which would be a group.
+fn taken(headers: &HeaderMap, answer: &Answer) -> Outcome {
+    let unread = |cause: &str| Outcome::Unread {
+        cause: cause.to_owned(),
+    };
+    // Nothing says that it could be read.
+    if headers
+        .get(header::CONTENT_ENCODING)
+        .is_some_and(|it| it != "identity")
+    {
+        return unread("it is compressed");
+    }
+    let body = answer.body.trim_ascii_start();
+    let partial = if body.starts_with(b"{") {
+        Partial::of_json(body)
+    } else {
+        Partial::of_protobuf(&answer.body, answer.cut.is_none())
+    };
+    let cause = answer.cut.as_deref();
+    partial.map_or_else(
+        || unread(cause.unwrap_or("it is not one of OTLP")),
+        Outcome::from,
+    )
 }
 
 /// How long the gateway wants to be left alone. A date is held against its own clock if it tells
@@ -183,7 +220,8 @@ fn cause(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> String {
         _ => String::new(),
     };
     let separator = if message.is_empty() { "" } else { ": " };
-    format!("HTTP {status}{separator}{}", printable(message.trim()))
+    let to = response::redirect(status, headers);
+    format!("HTTP {status}{to}{separator}{}", printable(message.trim()))
 }
 
 #[cfg(test)]
@@ -193,7 +231,19 @@ mod tests {
 
     fn classify_status(status: u16) -> Outcome {
         let status = StatusCode::from_u16(status).unwrap();
-        classify(status, &HeaderMap::new(), b"", SystemTime::UNIX_EPOCH)
+        classify(
+            status,
+            &HeaderMap::new(),
+            &Answer::default(),
+            SystemTime::UNIX_EPOCH,
+        )
+    }
+
+    fn answered(body: Vec<u8>) -> Answer {
+        Answer {
+            body,
+            ..Answer::default()
+        }
     }
 
     #[test]
@@ -224,8 +274,8 @@ mod tests {
         };
         let mut headers = HeaderMap::new();
         headers.insert(header::RETRY_AFTER, "5".parse().unwrap());
-        let body = response.encode_to_vec();
-        let outcome = classify(StatusCode::OK, &headers, &body, SystemTime::UNIX_EPOCH);
+        let answer = answered(response.encode_to_vec());
+        let outcome = classify(StatusCode::OK, &headers, &answer, SystemTime::UNIX_EPOCH);
         let expected = Outcome::Delivered {
             rejected: 3,
             message: "slow down".into(),
@@ -240,7 +290,12 @@ mod tests {
             for (name, value) in pairs {
                 headers.insert(name, value.parse().unwrap());
             }
-            match classify(StatusCode::SERVICE_UNAVAILABLE, &headers, b"", now) {
+            match classify(
+                StatusCode::SERVICE_UNAVAILABLE,
+                &headers,
+                &Answer::default(),
+                now,
+            ) {
                 Outcome::Retry { after, .. } => after.map(|it| it.as_secs()),
                 other => panic!("{other:?}"),
             }
@@ -259,6 +314,48 @@ mod tests {
     }
 
     #[test]
+    fn what_a_body_that_is_no_protobuf_says() {
+        let outcome = |kind: &str, body: &[u8]| {
+            let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, kind.parse().unwrap())]);
+            let answer = answered(body.to_vec());
+            classify(StatusCode::OK, &headers, &answer, SystemTime::UNIX_EPOCH)
+        };
+        let json = br#" {"partialSuccess":{"rejectedSpans":"20","errorMessage":"no"}}"#;
+        for kind in [
+            "application/json; charset=utf-8",
+            "application/x-protobuf",
+            "text/plain",
+        ] {
+            let expected = Outcome::Delivered {
+                rejected: 20,
+                message: "no".into(),
+            };
+            assert_eq!(outcome(kind, json), expected);
+        }
+        for body in [&b"<html>"[..], b"ok", b"{\"partialSuccess\":{"] {
+            let outcome = outcome("text/html", body);
+            assert!(matches!(outcome, Outcome::Unread { .. }), "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn the_collector_finds_bodies_too_large_in_its_own_way() {
+        let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, "text/plain".parse().unwrap())]);
+        let answer = answered(b"http: request body too large".to_vec());
+        let outcome = classify(
+            StatusCode::BAD_REQUEST,
+            &headers,
+            &answer,
+            SystemTime::UNIX_EPOCH,
+        );
+        let perhaps = Excess::Perhaps;
+        assert!(
+            matches!(outcome, Outcome::TooLarge { excess, .. } if excess == perhaps),
+            "{outcome:?}"
+        );
+    }
+
+    #[test]
     fn messages_of_gateways_are_quoted() {
         let mut headers = HeaderMap::new();
         headers.insert(
@@ -274,7 +371,7 @@ mod tests {
         let outcome = classify(
             StatusCode::BAD_REQUEST,
             &headers,
-            &body,
+            &answered(body),
             SystemTime::UNIX_EPOCH,
         );
         assert_eq!(

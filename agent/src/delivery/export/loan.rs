@@ -59,8 +59,40 @@ impl Group {
             let loan = one.loan;
             return Some(halves.map(|batch| Self(vec![Piece { loan, batch }])));
         }
-        let (first, second) = self.0.split_at(self.0.len() / 2);
+        let (first, second) = self.0.split_at(self.middle());
         Some([first, second].map(|pieces| Self(pieces.to_vec())))
+    }
+
+    /// Of several pieces: behind how many of them the second half begins.
+    fn middle(&self) -> usize {
+        let half = self.bytes() / 2;
+        let mut before = 0;
+        let halves = self.0.iter().take_while(|piece| {
+            before += piece.batch.body.len();
+            before <= half
+        });
+        halves.count().clamp(1, self.0.len() - 1)
+    }
+
+    /// A request with one item, which is a small one, and one with all others in their order.
+    /// `None` if there is only one, or nothing can be cut.
+    pub(super) fn least(&self) -> Option<(Self, Self)> {
+        let mut pieces = self.0.clone();
+        loop {
+            let smallest = (0..pieces.len()).min_by_key(|at| pieces[*at].batch.body.len())?;
+            if pieces[smallest].batch.items == 1 {
+                let least = pieces.remove(smallest);
+                return (!pieces.is_empty()).then(|| (Self(vec![least]), Self(pieces)));
+            }
+            let Piece { loan, batch } = &pieces[smallest];
+            let halves = split(batch)?.map(|batch| Piece { loan: *loan, batch });
+            pieces.splice(smallest..=smallest, halves);
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn of_batch(batch: Batch) -> Self {
+        Self(vec![Piece { loan: 0, batch }])
     }
 }
 

@@ -6,16 +6,17 @@
 //! over [gRPC](mod@grpc), [HTTP](mod@http) or into a [file](mod@file), until they are acknowledged or
 //! given up. [`ExportCounters`](counters::ExportCounters) know what became of every span.
 
+mod answer;
 pub mod batch;
 pub mod body;
 pub mod breaker;
 pub mod compress;
 pub mod connect;
 pub mod counters;
-pub mod credentials;
 pub mod deliver;
 pub mod exporter;
 pub mod file;
+mod fit;
 pub mod grpc;
 mod headers;
 pub mod http;
@@ -25,7 +26,6 @@ pub mod otlp;
 pub mod pace;
 pub mod probe;
 pub mod profiles;
-pub mod proxy;
 pub mod response;
 pub mod retry;
 pub mod sink;
@@ -33,7 +33,6 @@ pub mod split;
 pub mod stream;
 pub mod target;
 pub mod tls;
-mod watch;
 
 use std::time::Duration;
 

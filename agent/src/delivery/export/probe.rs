@@ -28,10 +28,10 @@ pub fn probe(settings: &OtlpSettings, limit: Duration) -> Result<(), String> {
         tokio::time::timeout(limit, sent).await
     });
     match answer {
-        Ok(Outcome::Delivered { .. }) => Ok(()),
+        Ok(Outcome::Delivered { .. } | Outcome::Unread { .. }) => Ok(()),
         Ok(
             Outcome::Retry { cause, .. }
-            | Outcome::TooLarge { cause }
+            | Outcome::TooLarge { cause, .. }
             | Outcome::Refused { cause }
             | Outcome::Unauthorized { cause },
         ) => Err(cause),

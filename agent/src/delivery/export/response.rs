@@ -2,26 +2,11 @@
 
 use std::time::Duration;
 
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
+use http::{HeaderMap, StatusCode, header};
 use prost::Message;
-
-use super::retry::Outcome;
-
-/// Bytes of an answer that are read.
-pub const MAX_RESPONSE_BYTES: usize = 64 << 10;
 
 /// Characters of a gateway's message that are shown.
 const MAX_MESSAGE_CHARS: usize = 300;
-
-/// A success. The response to metrics has the same fields by other names.
-#[must_use]
-pub fn delivered(response: ExportTraceServiceResponse) -> Outcome {
-    let partial = response.partial_success.unwrap_or_default();
-    Outcome::Delivered {
-        rejected: u64::try_from(partial.rejected_spans).unwrap_or(0),
-        message: printable(&partial.error_message),
-    }
-}
 
 /// Text from a gateway, shortened, without control characters.
 #[must_use]
@@ -30,6 +15,47 @@ pub fn printable(text: &str) -> String {
         .map(|c| if c.is_control() { ' ' } else { c })
         .take(MAX_MESSAGE_CHARS)
         .collect()
+}
+
+/// Whether a gateway says that a request is too large. Its words are nobody's standard: where
+/// more depends on it than a request less, the smallest part of the request is asked.
+#[must_use]
+pub fn says_too_large(message: &str) -> bool {
+    let message = message.to_ascii_lowercase();
+    let words = [
+        "larger than",
+        "too large",
+        "exceeds maximum",
+        "exceeds the maximum",
+    ];
+    words.iter().any(|words| message.contains(words))
+}
+
+/// Where an answer sends the client, as part of a message; nothing for other answers. The
+/// specification knows no redirects: they are not followed, which would bring tokens to others.
+#[must_use]
+pub fn redirect(status: StatusCode, headers: &HeaderMap) -> String {
+    if !status.is_redirection() {
+        return String::new();
+    }
+    let Some(location) = headers.get(header::LOCATION) else {
+        return String::new();
+    };
+    let location = String::from_utf8_lossy(location.as_bytes());
+    // A query, a name and a password may be secrets of whoever is sent there.
+    let shown = location.split(['?', '#']).next().unwrap_or_default();
+    let (scheme, rest) = match shown.find("//") {
+        Some(at) => shown.split_at(at + 2),
+        None => ("", shown),
+    };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = match scheme {
+        "" => authority,
+        _ => authority.rsplit('@').next().unwrap_or_default(),
+    };
+    let more = if location.contains('?') { "?…" } else { "" };
+    let target = printable(&format!("{scheme}{host}{path}{more}"));
+    format!(" to {target}; redirects are not followed, set the endpoint to where it leads")
 }
 
 /// An error with what caused it: a transport's own text alone says "client error (Connect)".
@@ -145,6 +171,27 @@ mod tests {
             Some(Duration::ZERO)
         );
         assert_eq!(retry_info(b"\xff\xff"), None);
+    }
+
+    #[test]
+    fn redirects_are_shown_without_secrets() {
+        for (location, shown) in [
+            (
+                "https://a:s3cret@b:1/v1/traces?key=s3cret#x",
+                "https://b:1/v1/traces?…",
+            ),
+            ("//u:s3cret@b/x", "//b/x"),
+            ("/v1/traces/", "/v1/traces/"),
+            ("v2@x", "v2@x"),
+            ("https://b", "https://b"),
+        ] {
+            let headers = HeaderMap::from_iter([(header::LOCATION, location.parse().unwrap())]);
+            let text = redirect(StatusCode::TEMPORARY_REDIRECT, &headers);
+            assert!(text.starts_with(&format!(" to {shown};")), "{text}");
+            assert_eq!(redirect(StatusCode::OK, &headers), "");
+        }
+        let none = redirect(StatusCode::NOT_MODIFIED, &HeaderMap::new());
+        assert_eq!(none, "");
     }
 
     #[test]

@@ -34,6 +34,11 @@ pub enum Outcome {
         /// `partial_success.error_message`; may be there though nothing was rejected.
         message: String,
     },
+    /// The gateway took it; whether all of it, its answer did not tell in a way that can be read.
+    Unread {
+        /// For the log.
+        cause: String,
+    },
     /// It may be sent again: the connection broke, or the gateway said so.
     Retry {
         /// The gateway's `Retry-After` or `RetryInfo`.
@@ -41,8 +46,10 @@ pub enum Outcome {
         /// For the log.
         cause: String,
     },
-    /// It is too large for the gateway, and may be sent in parts.
+    /// It is, or may be, too large for the gateway: parts of it may be taken.
     TooLarge {
+        /// How much is known about that.
+        excess: Excess,
         /// For the log.
         cause: String,
     },
@@ -56,6 +63,17 @@ pub enum Outcome {
         /// For the log.
         cause: String,
     },
+}
+
+/// How sure it is that a request was refused for its size.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Excess {
+    /// The gateway said so.
+    Size,
+    /// That is one of the meanings of the answer; the others are final. The smallest part tells.
+    Perhaps,
+    /// Likewise, but the others may pass: the specification lets such a request be sent again.
+    Passing,
 }
 
 /// Exponential backoff with full jitter: the delay before attempt `n + 1` is anywhere

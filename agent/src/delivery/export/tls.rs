@@ -8,8 +8,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
-use super::watch::Watched;
 use crate::config::otel::{ClientIdentity, OtlpSettings};
+use crate::config::watch::Watched;
 
 /// Why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]

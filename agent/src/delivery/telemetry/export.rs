@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::metrics::Text;
+use super::text::Text;
 use crate::delivery::export::batch::Signal;
 use crate::delivery::export::breaker::Circuit;
 use crate::delivery::export::counters::{DropReason, Snapshot};

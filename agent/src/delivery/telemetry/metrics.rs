@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::export::{self, LaneMetrics};
 use super::memory::MemoryMetrics;
 use super::sampling::SamplingMetrics;
+use super::text::Text;
 use super::usage::Usage;
 
 /// Requests from the kernel's point of view: `seen == emitted + filtered + lost`.
@@ -68,27 +69,7 @@ impl SelfMetrics {
     }
 }
 
-pub(super) struct Text(pub(super) String);
-
 impl Text {
-    pub(super) fn family(&mut self, name: &str, kind: &str, help: &str) {
-        // Writing to a `String` cannot fail.
-        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
-    }
-
-    /// Label values are the agent's own words: nothing in them needs escaping.
-    pub(super) fn sample(&mut self, name: &str, label: Option<(&str, &str)>, value: u64) {
-        let _ = match label {
-            None => writeln!(self.0, "{name} {value}"),
-            Some((key, word)) => writeln!(self.0, "{name}{{{key}=\"{word}\"}} {value}"),
-        };
-    }
-
-    pub(super) fn single(&mut self, name: &str, kind: &str, help: &str, value: u64) {
-        self.family(name, kind, help);
-        self.sample(name, None, value);
-    }
-
     fn capture(&mut self, capture: &CaptureCounts) {
         let help = "Requests whose end was seen in the kernel.";
         self.single("remora_requests_seen_total", "counter", help, capture.seen);

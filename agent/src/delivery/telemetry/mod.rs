@@ -5,6 +5,8 @@
 pub mod export;
 pub mod memory;
 pub mod metrics;
+mod openmetrics;
 pub mod sampling;
 pub mod server;
+mod text;
 pub mod usage;

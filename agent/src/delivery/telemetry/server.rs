@@ -16,6 +16,8 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
 use super::metrics::SelfMetrics;
+use super::openmetrics;
+use crate::deciding::metrics::prometheus::Format;
 
 /// Connections at a time; more wait in the kernel.
 const MAX_CONNECTIONS: usize = 16;
@@ -32,8 +34,8 @@ pub trait Status: Send + Sync + 'static {
     /// Why not.
     fn ready(&self) -> Result<(), String>;
 
-    /// The numbers of this moment.
-    fn metrics(&self) -> SelfMetrics;
+    /// The numbers of this moment, those of requests in a format.
+    fn metrics(&self, format: Format) -> SelfMetrics;
 }
 
 /// A running server; ends with the value.
@@ -149,7 +151,7 @@ async fn connection(mut stream: TcpStream, status: &dyn Status) -> io::Result<()
 }
 
 fn answer(request: &[u8], status: &dyn Status) -> String {
-    // The request line is all that matters (RFC 9112, section 3).
+    // The request line is nearly all that matters (RFC 9112, section 3).
     let line = request
         .split(|byte| *byte == b'\r')
         .next()
@@ -180,8 +182,14 @@ fn answer(request: &[u8], status: &dyn Status) -> String {
             Err(reason) => plain("503 Service Unavailable", &format!("{reason}\n")),
         },
         "/metrics" => {
-            let kind = "text/plain; version=0.0.4; charset=utf-8";
-            response("200 OK", kind, &status.metrics().render())
+            let (kind, body) = if openmetrics::is_preferred(&accept(request)) {
+                let text = status.metrics(Format::OpenMetrics).render();
+                (openmetrics::CONTENT_TYPE, openmetrics::from_text(&text))
+            } else {
+                let text = status.metrics(Format::Text).render();
+                ("text/plain; version=0.0.4; charset=utf-8", text)
+            };
+            response("200 OK\r\nVary: Accept", kind, &body)
         }
         _ => plain("404 Not Found", "try /healthz, /readyz or /metrics\n"),
     };
@@ -189,6 +197,17 @@ fn answer(request: &[u8], status: &dyn Status) -> String {
         Some(end) if head_only => response.get(..end + 4).unwrap_or_default().to_owned(),
         _ => response,
     }
+}
+
+/// The values of all `Accept` headers, as one list.
+fn accept(request: &[u8]) -> String {
+    let head = String::from_utf8_lossy(request);
+    let fields = head.lines().skip(1).filter_map(|line| line.split_once(':'));
+    let values = fields.filter(|(name, _)| name.eq_ignore_ascii_case("accept"));
+    values
+        .map(|(_, value)| value.trim())
+        .collect::<Vec<_>>()
+        .join(",")
 }
 
 fn plain(status: &str, body: &str) -> String {

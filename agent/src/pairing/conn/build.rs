@@ -160,7 +160,7 @@ fn trace<'a>(
             trace_id: seed.trace_id(conn.info.id, pending.index),
             span_id,
             parent_span_id: None,
-            flags: 1,
+            flags: TraceContext::NEW_FLAGS,
             state: None,
         },
     }

@@ -224,7 +224,7 @@ fn trace(
             trace_id: seed.trace_id(conn, index),
             span_id,
             parent_span_id: None,
-            flags: 1,
+            flags: TraceContext::NEW_FLAGS,
             state: None,
         },
     }

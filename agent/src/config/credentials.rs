@@ -13,7 +13,7 @@ use http::{HeaderName, HeaderValue, header};
 use super::watch::Watched;
 
 /// The files are looked at this often at most, unless a gateway refuses what was in them.
-const LOOK: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Largest file that is read, bytes.
 const MAX_FILE: u64 = 64 << 10;
@@ -51,7 +51,7 @@ pub enum CredentialError {
 }
 
 /// Headers as they were in the files at one time.
-pub(super) type Values = Vec<(HeaderName, HeaderValue)>;
+pub(crate) type Values = Vec<(HeaderName, HeaderValue)>;
 
 /// `otlp_headers_file` and `otlp_bearer_token_file`, shared by all that send with them.
 pub struct Credentials {
@@ -104,7 +104,7 @@ impl Credentials {
     }
 
     /// Warns, once, of files that everybody can read.
-    pub(super) fn remark(&self) {
+    pub(crate) fn remark(&self) {
         if self.remarked.swap(true, Ordering::Relaxed) {
             return;
         }
@@ -119,16 +119,16 @@ impl Credentials {
     }
 
     /// What to send now. What is in the files may be newer by two seconds.
-    pub(super) fn current(&self) -> Arc<Values> {
+    pub(crate) fn current(&self) -> Arc<Values> {
         let mut state = self.state();
-        if state.watched.changed_after(LOOK) {
+        if state.watched.settled_after(LOOK) {
             self.renew(&mut state);
         }
         Arc::clone(&state.values)
     }
 
     /// What is in the files now.
-    pub(super) fn refreshed(&self) -> Arc<Values> {
+    pub(crate) fn refreshed(&self) -> Arc<Values> {
         let mut state = self.state();
         if state.watched.changed() {
             self.renew(&mut state);
