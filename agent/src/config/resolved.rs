@@ -8,6 +8,7 @@ use std::time::Duration;
 use remora_common::config::HEAD_BYTES;
 use remora_common::http2::BLOCK_BYTES;
 
+use super::Mistake;
 use super::memory::{MEMORY_LIMIT, MemoryShares};
 use super::otel::{IN_FLIGHT, OtelSettings};
 use super::profiling::{self, Profiling};
@@ -15,9 +16,9 @@ use super::raw::{Given, Raw};
 use super::rule::{Rule, Rules};
 use super::sampling::Deciding;
 use super::spool::{SPOOL_BYTES, SPOOL_DRAIN_BYTES, SPOOL_SYNC, SpoolSettings};
-use super::{Mistake, did_you_mean};
 use crate::delivery::export::credentials::Credentials;
 use crate::model::text::duration::parse_duration;
+use crate::model::text::nearest::did_you_mean;
 use crate::model::text::size::parse_size;
 use crate::output::query::QueryPolicy;
 
