@@ -80,6 +80,13 @@ impl TraceArgs {
                     .with_fix("give the id of a running process to --pid, as ps shows it"));
             }
         }
+        let least = Duration::from_nanos(filter.min_duration());
+        if self.duration.is_some_and(|all| all < least) {
+            return Err(Failure::usage(
+                "no request passes: --min-duration is longer than --duration",
+            )
+            .with_fix("trace for longer, or leave --duration out: Ctrl-C ends it"));
+        }
         Ok(Trace {
             output: self.output.resolve(&config),
             config,
