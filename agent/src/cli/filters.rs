@@ -53,11 +53,9 @@ impl Args for FilterArgs {
         command.args(Property::ALL.map(arg)).arg(
             Arg::new(NOT)
                 .long(NOT)
-                .help("Negate the next filter")
-                .long_help(
-                    "Negate the next filter: --not --status 2xx shows what is not 2xx. \
-                     Values with commas between them, or a filter given twice, mean either; \
-                     different filters must all hold",
+                .help(
+                    "Negate the next filter. Values with commas between them, or a filter \
+                     given twice, mean either; different filters must all hold",
                 )
                 .help_heading(HEADING)
                 .num_args(0)

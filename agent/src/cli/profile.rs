@@ -19,13 +19,13 @@ use crate::profile::session::FREQUENCY;
 
 const EXAMPLES: &str = "\
 Examples:
-  remora profile                                  the whole host, for ten seconds
-  remora profile -p 4242 --duration 30s           one process
-  remora profile --comm 'nginx*' --by route       which endpoint burns the CPU
-  remora profile -o svg -w cpu.svg                a flame graph for a browser
-  remora profile -o pprof -w cpu.pb.gz            for go tool pprof -http=:8080 cpu.pb.gz
-  remora profile -o folded -- ./test.sh           one command and its children
-  remora profile -p 4242 --diff before.pb.gz      what changed since an earlier profile
+  remora profile                               the whole host, ten seconds
+  remora profile -p 4242 --duration 30s        one process
+  remora profile --comm 'nginx*' --by route    which endpoint burns the CPU
+  remora profile -o svg -w cpu.svg             a flame graph for a browser
+  remora profile -o pprof -w cpu.pb.gz         for go tool pprof
+  remora profile -o folded -- ./test.sh        one command and its children
+  remora profile -p 4242 --diff before.pb.gz   what changed since then
 
 Code made at run time is named by /tmp/perf-PID.map, and shown as [jit] without it. Node \
 writes that file if it runs with --perf-basic-prof. Java 17 and later need \
@@ -84,9 +84,8 @@ pub struct ProfileArgs {
     )]
     frequency: u32,
 
-    /// What makes a CPU take a sample. By cycles, -F is the number at full clock speed, and
-    /// samples are of cycles, not of time; where the CPU has no counter for them, this is
-    /// said and cpu-clock used
+    /// What makes a CPU take a sample: its time, or its cycles, where it counts them (-F is
+    /// then the number at full clock speed)
     #[arg(
         long,
         value_name = "EVENT",

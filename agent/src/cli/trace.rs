@@ -15,13 +15,18 @@ use crate::model::exit::Failure;
 
 const EXAMPLES: &str = "\
 Examples:
-  remora trace                                    everything
-  remora trace --status 5xx --min-duration 100ms  slow failures
+  remora trace                                     everything
+  remora trace --status 404,5xx                    what failed
   remora trace --port 8080 --not --path '/health*'
-  remora trace --comm nginx --side server -c 10   ten requests that nginx served
+  remora trace --comm nginx --side server -c 10    ten that nginx served
+  remora trace -p 4242 --min-duration 100ms        slow ones of one process
+  remora trace --protocol grpc --not --grpc-status OK
   remora trace -o json --duration 1m | jq .path
-  remora trace -w requests.rec                    record, for remora replay
-  remora trace -- ./test.sh                       requests of a command and its children";
+  remora trace -w requests.rec                     record, for remora replay
+  remora trace -- ./test.sh                        one command and its children
+
+A narrow terminal leaves columns out: first PEER, RECV and SENT, then TIME, SIDE, PROCESS, \
+DURATION and METHOD.";
 
 /// Show the HTTP requests of this host, live
 #[derive(Debug, Args)]

@@ -23,6 +23,7 @@ use super::histogram::{Buckets, Histogram};
 use super::key::Key;
 use super::{Exemplar, Registry, Series};
 use crate::model::exchange::Side;
+use crate::pairing::proto::grpc;
 use crate::span::resource::{self, HostResource};
 
 /// Series of a piece: three data points of some 500 bytes each.
@@ -476,26 +477,7 @@ fn wire(labels: Vec<(&str, Label<'_>)>) -> Vec<KeyValue> {
     labels.into_iter().map(pair).collect()
 }
 
-/// The name of a `grpc-status` (gRPC, "Status codes and their use").
+/// The name of a `grpc-status`.
 fn grpc_status(status: u32) -> &'static str {
-    const NAMES: [&str; 17] = [
-        "OK",
-        "CANCELLED",
-        "UNKNOWN",
-        "INVALID_ARGUMENT",
-        "DEADLINE_EXCEEDED",
-        "NOT_FOUND",
-        "ALREADY_EXISTS",
-        "PERMISSION_DENIED",
-        "RESOURCE_EXHAUSTED",
-        "FAILED_PRECONDITION",
-        "ABORTED",
-        "OUT_OF_RANGE",
-        "UNIMPLEMENTED",
-        "INTERNAL",
-        "UNAVAILABLE",
-        "DATA_LOSS",
-        "UNAUTHENTICATED",
-    ];
-    NAMES.get(status as usize).copied().unwrap_or("UNKNOWN")
+    grpc::status_name(status).unwrap_or("UNKNOWN")
 }
