@@ -18,7 +18,7 @@ use super::screen::{Colour, Screen};
 use super::{Report, Why, json, query::QueryPolicy};
 use crate::capture::ledger::Summary;
 use crate::model::exchange::{Endpoint, Exchange, Side, Sink};
-use crate::model::text::cell::Cell;
+use crate::model::text::cell::{Cell, text_columns};
 use crate::model::text::duration::ShortDuration;
 use crate::model::text::escape::Safe;
 use crate::model::text::size::ShortSize;
@@ -182,7 +182,9 @@ impl<W: Write> Table<W> {
         let digits = pid.checked_ilog10().unwrap_or(0) as usize + 1;
         let name = Cell::left(&exchange.process.service, width.saturating_sub(digits + 2));
         let _ = write!(self.scratch, "{}[{pid}]", name.unpadded());
-        write!(self.lines, "{}", Cell::left(&self.scratch, width))
+        // It is escaped and cut already.
+        let pad = width.saturating_sub(text_columns(&self.scratch));
+        write!(self.lines, "{}{:pad$}", self.scratch, "")
     }
 
     fn path(&mut self, width: usize, exchange: &Exchange<'_>) -> io::Result<()> {

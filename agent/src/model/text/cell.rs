@@ -108,6 +108,12 @@ impl fmt::Display for Cell<'_> {
     }
 }
 
+/// Columns that a text takes as it is.
+#[must_use]
+pub fn text_columns(text: &str) -> usize {
+    text.chars().map(columns).sum()
+}
+
 /// Columns of a terminal that a character fills: two for the wide letters of East Asian
 /// scripts, none for marks that stand on the letter before.
 fn columns(c: char) -> usize {
@@ -119,7 +125,7 @@ struct Length(usize);
 
 impl fmt::Write for Length {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.0 += text.chars().map(columns).sum::<usize>();
+        self.0 += text_columns(text);
         Ok(())
     }
 }
