@@ -7,6 +7,8 @@
 
 #[path = "cli/demo_processes.rs"]
 mod demo_processes;
+#[path = "cli/picture.rs"]
+mod picture;
 #[path = "cli/replay.rs"]
 mod replay;
 #[path = "cli/spool.rs"]

@@ -1,7 +1,7 @@
 //! The committed recording replays to the committed output, line by line.
 //!
 //! `agent/demo/demo.rec` was recorded from `remora demo`, whose clients said that they made
-//! 157 requests and its shop 109 more: 266 requests, each with two sides.
+//! 128 requests and 41 calls of gRPC, and its shop 87 requests more, each with two sides.
 
 #![allow(clippy::expect_used, reason = "a test that cannot go on says why")]
 
@@ -31,8 +31,8 @@ fn replay(arguments: &[&str]) -> String {
 fn every_request_of_the_demo_is_there_with_both_sides() {
     let out = replay(&[]);
     let side = |side: &str| out.lines().filter(|line| line.contains(side)).count();
-    assert_eq!(side(r#""side":"server""#), 157 + 109);
-    assert_eq!(side(r#""side":"client""#), 157 + 109);
+    assert_eq!(side(r#""side":"server""#), 128 + 41 + 87);
+    assert_eq!(side(r#""side":"client""#), 128 + 41 + 87);
     assert!(
         out.ends_with("\"lost\":{\"ring_full\":0,\"conn_evicted\":0,\"decode\":0}}\n"),
         "{out}"
@@ -95,10 +95,10 @@ fn sampling_is_explained() {
             assert_eq!((&sampling["kept"], probability), (&Value::Bool(true), 1.0));
         }
     }
-    assert_eq!(ruled + budget, 2 * (157 + 109));
+    assert_eq!(ruled + budget, 2 * (128 + 41 + 87));
     assert!(ruled > 38 && kept < budget / 10, "{ruled} {kept} {budget}");
     std::fs::write(&settings, "sampling: always_off\n").expect("a file");
     let none = replay(&["--explain-sampling", "--config", &settings]);
     let off = r#","sampling":{"kept":false,"by":"always_off","#;
-    assert_eq!(none.matches(off).count(), 2 * (157 + 109));
+    assert_eq!(none.matches(off).count(), 2 * (128 + 41 + 87));
 }

@@ -106,7 +106,59 @@ struct Stage {
     left: u64,
     red: Red,
     counts: Counts,
+    errors: Errors,
     router: Router,
+}
+
+/// Answers that are errors to somebody.
+#[derive(Clone, Copy, Default)]
+struct Errors {
+    /// Requests answered 400 to 499, seen by clients, and how many of them are errors to
+    /// clients and to servers.
+    client: [u64; 3],
+    /// The same for 500 and above.
+    server: [u64; 3],
+    /// Calls with another status than OK, likewise.
+    calls: [u64; 3],
+}
+
+impl Errors {
+    fn add(&mut self, exchange: &Exchange<'_>) {
+        let kind = match (exchange.rpc, exchange.status) {
+            (Some(rpc), _) if rpc.status != Some(0) => &mut self.calls,
+            (None, Some(400..500)) => &mut self.client,
+            (None, Some(500..)) => &mut self.server,
+            _ => return,
+        };
+        let is_error = u64::from(exchange.error.is_some());
+        match exchange.side {
+            Side::Client => {
+                kind[0] += 1;
+                kind[1] += is_error;
+            }
+            Side::Server => kind[2] += is_error,
+        }
+    }
+
+    /// What the two rates in the table mean, by what was seen.
+    fn explained(&self) -> String {
+        let row = |what: &str, [count, made, served]: [u64; 3]| {
+            format!("  {what:<22} {count:>5}  {made:>17}  {served:>17}\n")
+        };
+        [
+            "ERRORS of clients and of servers are two things: who asks for what is not there\n",
+            "made the mistake, and the server answered well. So a 4xx is an error where the\n",
+            "request was made, not where it was served; a 5xx is one on both sides.\n",
+            &format!(
+                "  {:<22} {:>5}  {:>17}  {:>17}\n",
+                "", "SEEN", "ERRORS OF CLIENTS", "ERRORS OF SERVERS"
+            ),
+            &row("4xx (404, 409)", self.client),
+            &row("5xx (500)", self.server),
+            &row("gRPC (NOT_FOUND)", self.calls),
+        ]
+        .concat()
+    }
 }
 
 /// Requests seen by process and side, for at most as many processes as take part.
@@ -149,6 +201,7 @@ impl Stage {
             left,
             red: Red::default(),
             counts: Counts::default(),
+            errors: Errors::default(),
             router: {
                 let deciding = &demo.config.deciding;
                 Router::new(deciding.routes.clone(), deciding.max_routes)
@@ -164,6 +217,7 @@ impl Stage {
             let _ = writeln!(text, "{dim}and {} more{plain}", summary.emitted - SHOWN);
         }
         let _ = writeln!(text, "\n{}", self.red.table(&self.screen));
+        let _ = writeln!(text, "{}", self.errors.explained());
         self.report.note(&text)?;
         self.report.finish(&summary)?;
         Ok(summary)
@@ -173,6 +227,7 @@ impl Stage {
 impl Sink for Stage {
     fn exchange(&mut self, exchange: &Exchange<'_>) {
         self.counts.add(exchange.process.tgid, exchange.side);
+        self.errors.add(exchange);
         let route = self.router.route(exchange);
         let exchange = &routed(exchange, route);
         self.red.record(exchange);
@@ -264,6 +319,32 @@ mod tests {
             ..summary
         };
         assert!(verdict(&did, &counts(&exact), pids, &unbalanced).is_err());
+    }
+
+    #[test]
+    fn the_recording_shows_what_errors_mean() {
+        let recording = Recording::new(RECORDING, "demo.rec".as_ref()).unwrap();
+        let mut replay = crate::pairing::replay::Replay::new(recording, Limits::default());
+        let mut errors = Errors::default();
+        struct Add<'a>(&'a mut Errors);
+        impl Sink for Add<'_> {
+            fn exchange(&mut self, exchange: &Exchange<'_>) {
+                self.0.add(exchange);
+            }
+        }
+        replay.run(&mut Add(&mut errors)).unwrap();
+        for (kind, to_servers) in [
+            (errors.client, false),
+            (errors.server, true),
+            (errors.calls, false),
+        ] {
+            let [seen, made, served] = kind;
+            assert!(seen > 0, "{kind:?}");
+            assert_eq!((made, served), (seen, if to_servers { seen } else { 0 }));
+        }
+        for line in errors.explained().lines() {
+            assert!(line.len() <= 80, "{line}");
+        }
     }
 
     #[test]

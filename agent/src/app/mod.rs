@@ -9,6 +9,7 @@ pub mod demo;
 mod doctor;
 mod live;
 mod metering;
+mod named;
 mod names;
 mod outlet;
 mod own;

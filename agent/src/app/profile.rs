@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use super::child::{self, Held};
 use super::live::{self, STEP};
+use super::named;
 use super::trace::{hold, reap, release};
 use crate::cli::profile::Profile as Asked;
 use crate::host::preflight;
@@ -39,7 +40,8 @@ pub(super) fn run(asked: &Asked) -> Result<u8, Failure> {
     };
     let chosen = targets::resolve(&asked.targets, held.as_ref().map(Held::pid))?;
     for name in &chosen.absent {
-        eprintln!("remora: no process is called '{name}' yet; it is sampled once it starts");
+        let said = named::absent(name, "it is sampled once it starts");
+        eprintln!("remora: {said}");
     }
     let options = Options {
         targets: chosen.targets,

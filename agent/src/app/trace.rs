@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::child::{self, Held};
 use super::live::{Live, STEP};
 use super::outlet::Outlet;
-use super::{Ended, processes};
+use super::{Ended, named, processes};
 use crate::cli::trace::Trace;
 use crate::model::exit::{Exit, Failure};
 use crate::model::processes::Processes;
@@ -26,10 +26,18 @@ pub(super) fn run(trace: Trace) -> Result<u8, Failure> {
         command => Some(hold(command)?),
     };
     let only: Vec<u32> = held.iter().map(Held::pid).collect();
+    // A command has not begun yet, so nothing of it can be there.
+    let missing = match held {
+        None => named::missing(&trace.filter),
+        Some(_) => Vec::new(),
+    };
     let mut outlet = Outlet::new(trace.filter, &trace.output);
     let found = processes(&trace.config);
     let mut live = Live::start(&trace.config, &only, found, trace.record.as_deref(), false)?;
     let mut child = held.map(release).transpose()?;
+    for what in missing {
+        eprintln!("remora: {what}");
+    }
     // For people, and for scripts that must not begin before the hooks are in place.
     let ends = child.is_none() && trace.duration.is_none() && io::stderr().is_terminal();
     eprintln!(

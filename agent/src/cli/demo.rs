@@ -14,7 +14,7 @@ use crate::output::Format;
 const EXAMPLES: &str = "\
 Examples:
   sudo remora demo
-  remora demo --replay            without privileges: the recording that comes with it
+  remora demo --replay     without privileges: the recording that comes with it
   sudo remora demo -o json";
 
 /// See what Remora does, on small services and clients of its own
@@ -25,8 +25,15 @@ pub struct DemoArgs {
     #[arg(long)]
     replay: bool,
 
-    /// How to show requests
-    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
+    /// table for people, or json: one object a line (see remora schema)
+    #[arg(
+        short,
+        long,
+        value_name = "FORMAT",
+        value_enum,
+        default_value_t,
+        hide_possible_values = true
+    )]
     output: Format,
 
     /// How long the clients make requests, at most 60s

@@ -29,8 +29,15 @@ const ENDPOINTS: [&str; 2] = [
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct DoctorArgs {
-    /// How to show the checks
-    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
+    /// table for people, or json: one object a line (see remora schema doctor)
+    #[arg(
+        short,
+        long,
+        value_name = "FORMAT",
+        value_enum,
+        default_value_t,
+        hide_possible_values = true
+    )]
     output: Format,
 
     /// YAML file with the settings of `remora run` [env: REMORA_CONFIG]

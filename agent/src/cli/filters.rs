@@ -20,23 +20,29 @@ fn arg(property: Property) -> Arg {
     let (value, help) = match property {
         Property::Pid => ("PID", "Process id"),
         Property::Comm => ("GLOB", "Command name, as in ps -o comm"),
-        Property::Port => ("PORT", "TCP port of either end"),
+        Property::Port => ("PORT", "TCP port of either end: 8080, or 80,443"),
         Property::Side => ("SIDE", "server (requests served) or client (requests made)"),
         Property::Protocol => (
             "NAME",
             "http/1.0, http/1.1, http/2, http (all three) or grpc",
         ),
-        Property::Method => ("METHOD", "Request method"),
-        Property::Path => ("GLOB", "Path: * is any text, ? any one character"),
-        Property::Status => ("STATUS", "Status: 404, 5xx or 400-499"),
+        Property::Method => ("METHOD", "Request method: GET, or POST,PUT"),
+        Property::Path => (
+            "GLOB",
+            "Path: '/users/*'; * is any text, ? any one character",
+        ),
+        Property::Status => ("STATUS", "Status: 404, 5xx, 400-499, or 404,5xx"),
         Property::MinDuration => ("TIME", "At least this long: 50ms, 1.5s"),
         Property::Container => ("ID", "Container id, or how it begins"),
         Property::Pod => ("UID", "Kubernetes pod UID, or how it begins"),
         Property::GrpcStatus => ("CODE", "gRPC status: 14 or UNAVAILABLE"),
     };
-    Arg::new(property.flag())
-        .long(property.flag())
-        .value_name(value)
+    let flag = Arg::new(property.flag()).long(property.flag());
+    let flag = match property.short() {
+        Some(letter) => flag.short(letter),
+        None => flag,
+    };
+    flag.value_name(value)
         .help(help)
         .help_heading(HEADING)
         .action(ArgAction::Append)
@@ -47,10 +53,9 @@ impl Args for FilterArgs {
         command.args(Property::ALL.map(arg)).arg(
             Arg::new(NOT)
                 .long(NOT)
-                .help("Negate the next filter")
-                .long_help(
-                    "Negate the next filter: --not --status 2xx shows what is not 2xx. \
-                     A filter given twice means either, different filters must all hold.",
+                .help(
+                    "Negate the next filter. Values with commas between them, or a filter \
+                     given twice, mean either; different filters must all hold",
                 )
                 .help_heading(HEADING)
                 .num_args(0)
@@ -117,6 +122,7 @@ impl FromArgMatches for FilterArgs {
                 "'--not' needs a filter after it, such as --not --status 2xx",
             ));
         }
+        filter.check().map_err(|error| wrong(&error.to_string()))?;
         Ok(Self { filter })
     }
 

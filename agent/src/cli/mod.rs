@@ -34,13 +34,13 @@ It watches system calls from within the kernel (eBPF) and needs root.";
 
 const EXAMPLES: &str = "\
 Examples:
-  remora demo                                see what it does, on its own small services
-  sudo remora trace                          all HTTP requests of this host, live
-  sudo remora trace --status 5xx             those that failed
-  sudo remora trace -- curl localhost:8080   those of one command
-  sudo remora profile --by route             which endpoint burns the CPU
-  sudo remora run                            export to the gateway at localhost:4318
-  remora doctor                              what this host allows, and what to fix
+  sudo remora demo                          see what it does, on own small services
+  sudo remora trace                         all HTTP requests of this host, live
+  sudo remora trace --status 404,5xx        those that failed
+  sudo remora trace -- curl localhost:8080  those of one command
+  sudo remora profile --by route            which endpoint burns the CPU
+  sudo remora run                           export to the gateway at localhost:4318
+  sudo remora doctor                        what this host allows, and what to fix
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 missing privilege or kernel feature, \
 64 bad configuration.";

@@ -13,13 +13,14 @@ use crate::output::Format;
 /// Output flags as they are typed.
 #[derive(Clone, Default, Debug, Args)]
 pub struct OutputArgs {
-    /// How to show requests
+    /// table for people, or json: one object a line (see remora schema)
     #[arg(
         short,
         long,
         value_name = "FORMAT",
         value_enum,
         default_value_t,
+        hide_possible_values = true,
         help_heading = "Output"
     )]
     output: Format,

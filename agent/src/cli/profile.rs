@@ -10,6 +10,7 @@ use clap::Args;
 use super::output::time;
 use crate::config::{self, resolved::Config};
 use crate::deciding::filter::glob::Glob;
+use crate::deciding::filter::value;
 use crate::model::exit::Failure;
 use crate::output::profile::collapse::Collapsed;
 use crate::output::profile::{By, Format, read};
@@ -18,13 +19,13 @@ use crate::profile::session::FREQUENCY;
 
 const EXAMPLES: &str = "\
 Examples:
-  remora profile                                  the whole host, for ten seconds
-  remora profile -p 4242 --duration 30s           one process
-  remora profile --comm 'nginx*' --by route       which endpoint burns the CPU
-  remora profile -o svg -w cpu.svg                a flame graph for a browser
-  remora profile -o pprof -w cpu.pb.gz            for go tool pprof -http=:8080 cpu.pb.gz
-  remora profile -o folded -- ./test.sh           one command and its children
-  remora profile -p 4242 --diff before.pb.gz      what changed since an earlier profile
+  remora profile                               the whole host, ten seconds
+  remora profile -p 4242 --duration 30s        one process
+  remora profile --comm 'nginx*' --by route    which endpoint burns the CPU
+  remora profile -o svg -w cpu.svg             a flame graph for a browser
+  remora profile -o pprof -w cpu.pb.gz         for go tool pprof
+  remora profile -o folded -- ./test.sh        one command and its children
+  remora profile -p 4242 --diff before.pb.gz   what changed since then
 
 Code made at run time is named by /tmp/perf-PID.map, and shown as [jit] without it. Node \
 writes that file if it runs with --perf-basic-prof. Java 17 and later need \
@@ -42,6 +43,7 @@ pub struct ProfileArgs {
         short,
         long,
         value_name = "PID",
+        value_delimiter = ',',
         group = "target",
         help_heading = "What to sample"
     )]
@@ -52,16 +54,16 @@ pub struct ProfileArgs {
     #[arg(
         long,
         value_name = "GLOB",
-        value_parser = Pattern::parse,
         group = "target",
         help_heading = "What to sample"
     )]
-    comm: Vec<Pattern>,
+    comm: Vec<String>,
 
     /// Sample this container: its id, or how it begins
     #[arg(
         long,
         value_name = "ID",
+        value_delimiter = ',',
         group = "target",
         help_heading = "What to sample"
     )]
@@ -82,9 +84,8 @@ pub struct ProfileArgs {
     )]
     frequency: u32,
 
-    /// What makes a CPU take a sample. By cycles, -F is the number at full clock speed, and
-    /// samples are of cycles, not of time; where the CPU has no counter for them, this is
-    /// said and cpu-clock used
+    /// What makes a CPU take a sample: its time, or its cycles, where it counts them (-F is
+    /// then the number at full clock speed)
     #[arg(
         long,
         value_name = "EVENT",
@@ -162,7 +163,7 @@ pub struct Targets {
     /// Process ids.
     pub pids: Vec<u32>,
     /// Command names.
-    pub comms: Vec<Pattern>,
+    pub comms: Vec<Glob>,
     /// How container ids begin.
     pub containers: Vec<String>,
 }
@@ -172,34 +173,6 @@ impl Targets {
     #[must_use]
     pub fn is_all(&self) -> bool {
         self.pids.is_empty() && self.comms.is_empty() && self.containers.is_empty()
-    }
-}
-
-/// A glob for command names.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Pattern {
-    /// As it was typed.
-    pub text: String,
-    /// What it matches.
-    pub glob: Glob,
-}
-
-impl Pattern {
-    /// Reads a pattern.
-    ///
-    /// # Errors
-    /// What is wrong with it.
-    pub fn parse(text: &str) -> Result<Self, &'static str> {
-        let glob = Glob::parse(text)?;
-        let text = text.to_owned();
-        Ok(Self { text, glob })
-    }
-
-    /// The only name that matches, if there is only one.
-    #[must_use]
-    pub fn literal(&self) -> Option<&str> {
-        let text = self.text.as_str();
-        (!text.contains(['*', '?', '\\'])).then_some(text)
     }
 }
 
@@ -218,13 +191,16 @@ impl ProfileArgs {
                     .with_fix("give the id of a running process to --pid, as ps shows it"));
             }
         }
-        let hex = |id: &String| !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_hexdigit());
-        if let Some(id) = self.container.iter().find(|id| !hex(id)) {
-            return Err(
-                Failure::usage(format!("'{id}' is not the id of a container"))
-                    .with_fix("give the hexadecimal id, or how it begins, as docker ps shows it"),
-            );
-        }
+        let given = |flag: &str, value: &str, problem: String| {
+            Failure::usage(format!("invalid value '{value}' for '--{flag}': {problem}"))
+        };
+        let containers = (self.container.iter())
+            .map(|id| value::container(id).map_err(|problem| given("container", id, problem)))
+            .collect::<Result<_, _>>()?;
+        let comms = (self.comm.iter())
+            .flat_map(|list| value::items(list))
+            .map(|name| named(&name).map_err(|problem| given("comm", &name, problem)))
+            .collect::<Result<_, _>>()?;
         showable(
             self.output,
             self.write.as_deref(),
@@ -242,12 +218,8 @@ impl ProfileArgs {
             config,
             targets: Targets {
                 pids: self.pid,
-                comms: self.comm,
-                containers: self
-                    .container
-                    .iter()
-                    .map(|id| id.to_ascii_lowercase())
-                    .collect(),
+                comms,
+                containers,
             },
             frequency: self.frequency,
             clock: self.event,
@@ -261,6 +233,15 @@ impl ProfileArgs {
             command: self.command,
         })
     }
+}
+
+/// A pattern for names. They may be longer than the kernel keeps: programs are looked for
+/// by the names of their files, too.
+fn named(text: &str) -> Result<Glob, String> {
+    if text.is_empty() {
+        return Err("it is empty; give a name such as nginx".to_owned());
+    }
+    Ok(Glob::parse(text)?)
 }
 
 fn frequency(text: &str) -> Result<u32, String> {

@@ -14,7 +14,7 @@ const EXAMPLES: &str = "\
 Examples:
   remora replay requests.rec
   remora replay requests.rec --status 404 -o json
-  remora replay requests.rec --red";
+  remora replay requests.rec --path '/orders*' --red";
 
 /// Show the requests of a recording; needs no privilege
 #[derive(Debug, Args)]

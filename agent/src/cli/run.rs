@@ -13,10 +13,10 @@ const EXAMPLES: &str = "\
 Examples:
   remora run
   OTEL_EXPORTER_OTLP_ENDPOINT=http://gateway:4318 remora run
-  OTEL_EXPORTER_OTLP_ENDPOINT=http://gateway:4317 OTEL_EXPORTER_OTLP_PROTOCOL=grpc remora run
-  remora run --config /etc/remora.yaml
+  OTEL_EXPORTER_OTLP_PROTOCOL=grpc remora run     to localhost:4317
+  remora run --config /etc/remora/remora.yaml
   remora run --export-file spans.jsonl
-  remora run --listen 127.0.0.1:9464
+  remora run --listen 127.0.0.1:9464              health and own metrics
   remora run --profile                            CPU profiles as well, at 19 Hz
 
 The standard OTEL_EXPORTER_OTLP_*, OTEL_BSP_* and OTEL_RESOURCE_ATTRIBUTES variables are \

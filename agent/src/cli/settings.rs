@@ -16,9 +16,7 @@ pub struct SettingsArgs {
     #[arg(long, value_name = "FILE", help_heading = "Settings")]
     config: Option<PathBuf>,
 
-    /// Bytes captured of every request head, 256 to 8k; longer heads are marked. Of response
-    /// heads the first 64 bytes are taken: the status line is all that is read of them
-    /// [default: 1k]
+    /// Bytes captured of every request head, 256 to 8k; longer heads are marked [default: 1k]
     #[arg(long, value_name = "BYTES", help_heading = "Settings")]
     capture_head_bytes: Option<String>,
 
@@ -28,6 +26,14 @@ pub struct SettingsArgs {
 }
 
 impl SettingsArgs {
+    /// Those of a command that captures nothing: only a file.
+    pub(super) fn of_file(config: Option<PathBuf>) -> Self {
+        Self {
+            config,
+            ..Self::default()
+        }
+    }
+
     /// Settings of flags, environment, file and defaults together.
     ///
     /// # Errors

@@ -32,12 +32,20 @@ pub struct SpoolArgs {
     #[arg(long, value_name = "DIR")]
     dir: Option<String>,
 
-    /// How to show it
-    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
+    /// table for people, or json: one object a line
+    #[arg(
+        short,
+        long,
+        value_name = "FORMAT",
+        value_enum,
+        default_value_t,
+        hide_possible_values = true
+    )]
     output: Format,
 
-    #[command(flatten)]
-    settings: SettingsArgs,
+    /// YAML file with settings [env: REMORA_CONFIG]
+    #[arg(long, value_name = "FILE", help_heading = "Settings")]
+    config: Option<PathBuf>,
 }
 
 /// What to do with a spool.
@@ -75,7 +83,7 @@ impl SpoolArgs {
     /// All mistakes in settings, or no directory is named.
     pub fn resolve(self, env: &[(String, String)]) -> Result<SpoolCommand, Failure> {
         let dir = self.dir.map(|dir| ("spool_dir", dir));
-        let (config, otel) = self.settings.resolve_with_otel(dir, env)?;
+        let (config, otel) = SettingsArgs::of_file(self.config).resolve_with_otel(dir, env)?;
         let Some(spool) = &config.spool else {
             let failure = Failure::new(Exit::Config, "no spool is configured");
             return Err(failure.with_fix("name its directory: --dir DIR, or REMORA_SPOOL_DIR"));

@@ -58,6 +58,19 @@ fn wrong_usage_is_2() {
         "trace --not=x --status 200",
         "trace --pid 4194304",
         "trace --pid x",
+        "trace --path api",
+        "trace --status 9xx",
+        "trace --port 0",
+        "trace --port 80,",
+        "trace --port 80-443",
+        "trace --not --path api",
+        "trace --grpc-status 99",
+        "trace --protocol http/1.1 --grpc-status OK",
+        "trace --status 404 --not --status 404,500",
+        "trace --duration 1s --min-duration 2s",
+        "replay a --path api",
+        "profile --container abc",
+        "profile --comm x,",
         "trace --container web",
         "replay",
         "replay a b",
@@ -103,6 +116,12 @@ fn every_command_has_help_with_examples() {
     {
         let help = sub.render_long_help().to_string();
         assert!(help.contains("Usage:"), "{help}");
+        // Examples are not folded, so they have to fit.
+        let examples = sub.get_after_help().map(ToString::to_string);
+        for line in examples.iter().flat_map(|text| text.lines()) {
+            let example = line.starts_with("  ");
+            assert!(!example || line.chars().count() <= 80, "{line}");
+        }
         let name = sub.get_name();
         assert!(
             name == "version" || help.contains(&format!("remora {name}")),
@@ -162,6 +181,16 @@ fn not_negates_the_next_filter_only() {
                 (Property::Path, "/health", true),
                 (Property::Method, "GET", false),
                 (Property::Side, "client", true),
+            ],
+        ),
+        (
+            "trace -p 1 --status 404,5xx --not --port 80,443",
+            vec![
+                (Property::Pid, "1", false),
+                (Property::Status, "404", false),
+                (Property::Status, "5xx", false),
+                (Property::Port, "80", true),
+                (Property::Port, "443", true),
             ],
         ),
         (

@@ -15,13 +15,18 @@ use crate::model::exit::Failure;
 
 const EXAMPLES: &str = "\
 Examples:
-  remora trace                                    everything
-  remora trace --status 5xx --min-duration 100ms  slow failures
+  remora trace                                     everything
+  remora trace --status 404,5xx                    what failed
   remora trace --port 8080 --not --path '/health*'
-  remora trace --comm nginx --side server -c 10   ten requests that nginx served
+  remora trace --comm nginx --side server -c 10    ten that nginx served
+  remora trace -p 4242 --min-duration 100ms        slow ones of one process
+  remora trace --protocol grpc --not --grpc-status OK
   remora trace -o json --duration 1m | jq .path
-  remora trace -w requests.rec                    record, for remora replay
-  remora trace -- ./test.sh                       requests of a command and its children";
+  remora trace -w requests.rec                     record, for remora replay
+  remora trace -- ./test.sh                        one command and its children
+
+A narrow terminal leaves columns out: first PEER, RECV and SENT, then TIME, SIDE, PROCESS, \
+DURATION and METHOD.";
 
 /// Show the HTTP requests of this host, live
 #[derive(Debug, Args)]
@@ -79,6 +84,13 @@ impl TraceArgs {
                 return Err(Failure::usage(format!("there is no process {pid}"))
                     .with_fix("give the id of a running process to --pid, as ps shows it"));
             }
+        }
+        let least = Duration::from_nanos(filter.min_duration());
+        if self.duration.is_some_and(|all| all < least) {
+            return Err(Failure::usage(
+                "no request passes: --min-duration is longer than --duration",
+            )
+            .with_fix("trace for longer, or leave --duration out: Ctrl-C ends it"));
         }
         Ok(Trace {
             output: self.output.resolve(&config),

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde_norway::Value;
 
-use super::{Mistake, did_you_mean};
+use super::Mistake;
+use crate::model::text::nearest::nearest;
 
 /// Keys of the file. The variable of a key is `REMORA_` and the key in capitals.
 pub const KEYS: [&str; 33] = [
@@ -231,7 +232,7 @@ fn unknown(key: &str, spell: impl Fn(&str) -> String) -> Option<String> {
     if KEYS.contains(&key) {
         return None;
     }
-    Some(match did_you_mean(key, KEYS) {
+    Some(match nearest(key, KEYS) {
         Some(known) => format!("unknown setting; did you mean {}?", spell(known)),
         None => {
             let known: Vec<String> = KEYS.iter().map(|key| spell(key)).collect();

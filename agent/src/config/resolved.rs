@@ -8,6 +8,7 @@ use std::time::Duration;
 use remora_common::config::HEAD_BYTES;
 use remora_common::http2::BLOCK_BYTES;
 
+use super::Mistake;
 use super::list::{items, one};
 use super::memory::{MEMORY_LIMIT, MemoryShares};
 use super::otel::{IN_FLIGHT, OtelSettings};
@@ -16,10 +17,10 @@ use super::raw::{Given, Raw};
 use super::rule::{Rule, Rules};
 use super::sampling::Deciding;
 use super::spool::{SPOOL_BYTES, SPOOL_DRAIN_BYTES, SPOOL_SYNC, SpoolSettings};
-use super::{Mistake, did_you_mean};
 use crate::config::credentials::Credentials;
 use crate::config::query::QueryPolicy;
 use crate::model::text::duration::parse_duration;
+use crate::model::text::nearest::did_you_mean;
 use crate::model::text::size::parse_size;
 
 /// Smallest, default and largest ring buffer, bytes.

@@ -1,8 +1,8 @@
 //! Settings of routes, metrics and sampling: what may change while the agent runs.
 
+use super::Mistake;
 use super::list::{items, one};
 use super::raw::{Given, Raw};
-use super::{Mistake, did_you_mean};
 use crate::deciding::metrics::DEFAULT_SERIES;
 use crate::deciding::route::DEFAULT_ROUTES;
 use crate::deciding::route::pattern::{MAX_PATTERNS, Pattern};
@@ -10,6 +10,7 @@ use crate::deciding::sampling::rule::{MAX_RULES, Rule, probability};
 use crate::deciding::sampling::strategy::{NAMES, Strategy};
 use crate::deciding::sampling::{INTERVAL, Settings, default_cap};
 use crate::model::text::duration::parse_duration;
+use crate::model::text::nearest::did_you_mean;
 
 /// The standard variables for the strategy.
 const SAMPLER: &str = "OTEL_TRACES_SAMPLER";

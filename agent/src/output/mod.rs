@@ -1,5 +1,6 @@
 //! What the user sees: tables for people, JSON lines for programs.
 
+mod columns;
 pub mod histogram;
 pub mod json;
 pub mod profile;

@@ -1,12 +1,12 @@
 //! Rate, errors and duration per service and route.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 
 use rustc_hash::FxHasher;
 
-use super::histogram::Histogram;
+use super::columns::{Columns, GAP};
+use super::histogram::{BOUND_PERCENT, Histogram};
 use super::json;
 use super::screen::{Colour, Screen};
 use crate::model::exchange::{Exchange, Side};
@@ -120,44 +120,108 @@ impl Red {
         rows.truncate(SHOWN);
         rows.extend(&self.others);
         let (dim, plain) = (screen.paint(Colour::Dim), screen.plain());
-        // Beside service and route a line takes 73 columns.
-        let route_width = screen
-            .columns()
-            .unwrap_or(120)
-            .saturating_sub(73 + 16)
-            .clamp(12, 48);
-        let mut out = format!(
-            "{dim}{:<16}  {:<6}  {:<7}  {:<route_width$}  {:>6}  {:>6}  {:>7}  {:>7}  {:>7}  {:>7}{plain}\n",
-            "SERVICE", "SIDE", "METHOD", "ROUTE", "COUNT", "ERRORS", "P50", "P90", "P99", "MAX"
+        let columns = layout(screen.columns());
+        let mut out = String::from(dim);
+        let headings = columns.widths.into_iter().zip(HEADINGS).enumerate();
+        line(
+            headings.filter_map(|(column, (width, heading))| {
+                let width = width?;
+                Some(match column {
+                    SERVICE..=ROUTE => format!("{heading:<width$}"),
+                    _ => format!("{heading:>width$}"),
+                })
+            }),
+            &mut out,
         );
+        out.push_str(plain);
+        out.push('\n');
+        let mut bounds = false;
         for row in rows {
-            let red = if row.errors > 0 {
-                screen.paint(Colour::Red)
-            } else {
-                ""
-            };
-            let end = if row.errors > 0 { plain } else { "" };
-            let time = |percent| ShortDuration(row.durations.percentile(percent));
-            // Writing to a `String` cannot fail.
-            let _ = writeln!(
-                out,
-                "{}  {:<6}  {}  {}  {:>6}  {red}{:>6}{end}  {:>7}  {:>7}  {:>7}  {:>7}",
-                Cell::left(&row.service, 16),
-                json::side(row.side),
-                Cell::left(&row.method, 7),
-                Cell::middle(&row.route, route_width),
-                row.durations.count(),
-                row.errors,
-                time(50),
-                time(90),
-                time(99),
-                ShortDuration(row.durations.max()),
-            );
+            let cells = (0..HEADINGS.len()).filter_map(|column| {
+                let width = columns.widths[column]?;
+                Some(row.cell(column, width, screen, &mut bounds))
+            });
+            line(cells, &mut out);
+            out.push('\n');
         }
         if hidden > 0 {
-            let _ = writeln!(out, "{dim}and {hidden} more routes{plain}");
+            out.push_str(&format!("{dim}and {hidden} more routes{plain}\n"));
+        }
+        if bounds {
+            out.push_str(&format!(
+                "{dim}≤ is at most {BOUND_PERCENT:.1} % above the exact duration{plain}\n"
+            ));
         }
         out
+    }
+}
+
+/// The columns, in their order on the line.
+const HEADINGS: [&str; 10] = [
+    "SERVICE", "SIDE", "METHOD", "ROUTE", "COUNT", "ERRORS", "P50", "P90", "P99", "MAX",
+];
+const SERVICE: usize = 0;
+const SIDE: usize = 1;
+const METHOD: usize = 2;
+const ROUTE: usize = 3;
+const COUNT: usize = 4;
+const ERRORS: usize = 5;
+const P50: usize = 6;
+const P90: usize = 7;
+const P99: usize = 8;
+const MAX: usize = 9;
+
+/// Least widths.
+const LEAST: [usize; 10] = [10, 6, 7, 12, 6, 6, 7, 7, 7, 7];
+/// What a narrow terminal does without, the least important first. Route and count are left.
+const SPARE: [usize; 8] = [P90, MAX, METHOD, P50, SIDE, SERVICE, P99, ERRORS];
+/// Columns of a file or pipe.
+const FILE: usize = 121;
+
+/// Shares out the columns of a terminal; `None` is a file or pipe.
+fn layout(room: Option<usize>) -> Columns<10> {
+    let room = room.unwrap_or(FILE);
+    let mut columns = Columns::fit(room, LEAST, &SPARE, &[(SERVICE, 16)], ROUTE);
+    // Routes are seldom longer, and numbers far from their route are hard to read.
+    columns.widths[ROUTE] = columns.widths[ROUTE].map(|width| width.min(48));
+    columns
+}
+
+/// Appends cells with gaps between them.
+fn line(cells: impl Iterator<Item = String>, out: &mut String) {
+    for (at, cell) in cells.enumerate() {
+        if at > 0 {
+            out.extend([' '; GAP]);
+        }
+        out.push_str(&cell);
+    }
+}
+
+impl Row {
+    /// One cell. `bounds` is set where a percentile is the bound of a bucket.
+    fn cell(&self, column: usize, width: usize, screen: &Screen, bounds: &mut bool) -> String {
+        let mut percentile = |percent| {
+            let found = self.durations.percentile(percent);
+            *bounds |= !found.exact;
+            let mark = if found.exact { "" } else { "≤" };
+            format!("{:>width$}", format!("{mark}{}", ShortDuration(found.ns)))
+        };
+        match column {
+            SERVICE => Cell::left(&self.service, width).to_string(),
+            SIDE => format!("{:<width$}", json::side(self.side)),
+            METHOD => Cell::left(&self.method, width).to_string(),
+            ROUTE => Cell::middle(&self.route, width).to_string(),
+            COUNT => format!("{:>width$}", self.durations.count()),
+            ERRORS if self.errors > 0 => {
+                let (red, plain) = (screen.paint(Colour::Red), screen.plain());
+                format!("{red}{:>width$}{plain}", self.errors)
+            }
+            ERRORS => format!("{:>width$}", self.errors),
+            P50 => percentile(50),
+            P90 => percentile(90),
+            P99 => percentile(99),
+            _ => format!("{:>width$}", ShortDuration(self.durations.max())),
+        }
     }
 }
 
@@ -210,10 +274,44 @@ mod tests {
             "\
 SERVICE           SIDE    METHOD   ROUTE                             COUNT  ERRORS      P50      P90      P99      MAX
 curl              client  POST     /upload                               1       1    30.0s    30.0s    30.0s    30.0s
-nginx             server  GET      /users/{id}                         100       0   50.3ms   92.2ms    100ms    100ms
+nginx             server  GET      /users/{id}                         100       0   50.0ms   90.0ms   99.0ms    100ms
 nginx             server  GET      /items/*/*/cafebabe/x                 1       1   1.23ms   1.23ms   1.23ms   1.23ms
 "
         );
+    }
+
+    #[test]
+    fn percentiles_that_are_bounds_say_so() {
+        let (nginx, tcp) = (nginx(), server_conn());
+        let mut red = Red::default();
+        for n in 1..=10_000 {
+            let mut exchange = ok(&nginx, &tcp);
+            exchange.duration_ns = n * 10_000;
+            red.record(&exchange);
+        }
+        let text = red.table(&Screen::file());
+        let row = text.lines().nth(1).unwrap();
+        assert_eq!(row.matches('≤').count(), 3, "{text}");
+        assert!(row.ends_with("  100ms"), "{text}");
+        assert!(text.contains("≤ is at most 0.8 % above"), "{text}");
+    }
+
+    #[test]
+    fn rows_fit_the_terminal() {
+        let (nginx, tcp) = (nginx(), server_conn());
+        let mut red = Red::default();
+        for n in 1..=1_000 {
+            let mut exchange = ok(&nginx, &tcp);
+            exchange.duration_ns = n * 10_000;
+            exchange.route = Some("/a/rather/long/route/{with}/{variables}/and/more");
+            red.record(&exchange);
+        }
+        for columns in (10..=130).chain([160, 200, 300]) {
+            let text = red.table(&Screen::terminal(columns, false));
+            for line in text.lines().take(2) {
+                assert!(line.chars().count() <= columns, "{columns}: {text}");
+            }
+        }
     }
 
     #[test]

@@ -1,84 +1,71 @@
 //! `-o table`: live requests for people, one line each.
 //!
 //! ```text
-//! TIME          SIDE    PROCESS           METHOD  PATH             STATUS  DURATION    SENT    RECV  PEER
-//! 03:04:05.123  server  nginx[4242]       GET     /users/7            200    1.23ms    512B      0B  127.0.0.1:51324
+//! TIME          SIDE    PROCESS      METHOD   PATH         STATUS  DURATION    SENT    RECV  PEER
+//! 03:04:05.123  server  nginx[4242]  GET      /users/7        200    1.23ms    512B      0B  127.0.0.1:51324
 //! ```
 //!
-//! A call of gRPC has `gRPC` for its method, and its gRPC status.
+//! A call of gRPC has `gRPC` for its method, and the name of its gRPC status. No row is wider
+//! than its terminal: paths lose their middle, then whole columns are left out.
 //!
 //! Every cell that comes from a traced program goes through [`crate::model::text::escape`].
 
 use std::fmt::{self, Write as _};
 use std::io::{self, Write};
 
+use super::columns::{Columns, GAP};
 use super::screen::{Colour, Screen};
 use super::{Report, Why, json};
 use crate::capture::ledger::Summary;
 use crate::config::query::QueryPolicy;
 use crate::model::exchange::{Endpoint, Exchange, Side, Sink};
-use crate::model::text::cell::Cell;
+use crate::model::text::cell::{Cell, text_columns};
 use crate::model::text::duration::ShortDuration;
+use crate::model::text::escape::Safe;
 use crate::model::text::size::ShortSize;
 use crate::model::text::time::TimeOfDay;
+use crate::pairing::proto::grpc;
 
 /// The heading comes again after this many lines on a terminal.
 const HEADING_EVERY: u32 = 40;
 /// Buffered bytes that are written out without waiting for [`Report::flush`].
 const WRITE_AT: usize = 64 * 1024;
 
-/// Widths of the cells in columns, in their order on the line.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Widths {
-    process: usize,
-    path: usize,
-    peer: Width,
-}
+/// The columns, in their order on the line.
+const HEADINGS: [&str; 10] = [
+    "TIME", "SIDE", "PROCESS", "METHOD", "PATH", "STATUS", "DURATION", "SENT", "RECV", "PEER",
+];
+const TIME: usize = 0;
+const SIDE: usize = 1;
+const PROCESS: usize = 2;
+const METHOD: usize = 3;
+const PATH: usize = 4;
+const STATUS: usize = 5;
+const DURATION: usize = 6;
+const SENT: usize = 7;
+const RECV: usize = 8;
+const PEER: usize = 9;
 
-/// How much of the last cells is shown.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Width {
-    /// The terminal is too narrow for sizes and peer.
-    None,
-    /// Cut to this many columns.
-    Columns(usize),
-    /// As wide as it gets, for files and pipes; paths are not cut either.
-    Any,
-}
+/// Least widths.
+const LEAST: [usize; 10] = [12, 6, 12, 7, 12, 6, 8, 6, 6, 12];
+/// Widths in a file or pipe, where paths, statuses and peers are not cut.
+const FILE: [usize; 10] = [12, 6, 20, 7, 32, 12, 8, 7, 7, 0];
+/// What a narrow terminal does without, the least important first. Path and status are left.
+const SPARE: [usize; 8] = [PEER, RECV, SENT, TIME, SIDE, PROCESS, DURATION, METHOD];
+/// What becomes wider with the terminal, and how wide: the longest name of a status of gRPC
+/// has 19 letters. The rest is the path's.
+const GROWING: [(usize, usize); 4] = [(PROCESS, 24), (STATUS, 19), (PEER, 24), (SENT, 7)];
 
-impl Widths {
-    /// Cells of fixed width with the gaps behind them: time, side, method, status,
-    /// duration.
-    const NARROW: usize = 12 + 6 + 7 + 6 + 8 + 2 * 6;
-    /// The same with sent and received.
-    const WIDE: usize = Self::NARROW + 7 + 7 + 2 * 3;
+/// Columns before the notes that have a line of their own.
+const INDENT: usize = 4;
 
-    /// Shares out the columns of a terminal; `None` is a file or pipe.
-    fn of(columns: Option<usize>) -> Self {
-        let Some(columns) = columns else {
-            return Self {
-                process: 20,
-                path: 32,
-                peer: Width::Any,
-            };
-        };
-        if columns < Self::WIDE + 34 {
-            let free = columns.saturating_sub(Self::NARROW);
-            let process = (free / 3).clamp(10, 16);
-            let path = free.saturating_sub(process).max(10);
-            return Self {
-                process,
-                path,
-                peer: Width::None,
-            };
-        }
-        let free = columns - Self::WIDE;
-        let (process, peer) = ((free / 4).clamp(10, 24), (free / 4).clamp(9, 24));
-        Self {
-            process,
-            path: free - process - peer,
-            peer: Width::Columns(peer),
-        }
+/// Shares out the columns of a terminal; `None` is a file or pipe.
+fn layout(room: Option<usize>) -> Columns<10> {
+    match room {
+        Some(room) => Columns::fit(room, LEAST, &SPARE, &GROWING, PATH),
+        None => Columns {
+            widths: FILE.map(Some),
+        },
     }
 }
 
@@ -91,7 +78,7 @@ pub struct Table<W> {
     lines: Vec<u8>,
     /// Where cells are put together.
     scratch: String,
-    widths: Widths,
+    columns: Columns<10>,
     since_heading: u32,
     error: Option<io::Error>,
 }
@@ -104,7 +91,7 @@ impl<W: Write> Table<W> {
             query,
             lines: Vec::with_capacity(WRITE_AT + 4096),
             scratch: String::with_capacity(256),
-            widths: Widths::of(screen.columns()),
+            columns: layout(screen.columns()),
             screen,
             since_heading: 0,
             error: None,
@@ -112,51 +99,96 @@ impl<W: Write> Table<W> {
     }
 
     fn heading(&mut self) {
-        let Widths { process, path, .. } = self.widths;
-        let dim = self.screen.paint(Colour::Dim);
-        let plain = self.screen.plain();
-        // Writing to a `Vec` cannot fail, here and below.
-        let _ = write!(
-            self.lines,
-            "{dim}{:<12}  {:<6}  {:<process$}  {:<7}  {:<path$}  {:>6}  {:>8}",
-            "TIME", "SIDE", "PROCESS", "METHOD", "PATH", "STATUS", "DURATION",
-        );
-        if self.widths.peer != Width::None {
-            let _ = write!(self.lines, "  {:>7}  {:>7}  PEER", "SENT", "RECV");
+        let (dim, plain) = (self.screen.paint(Colour::Dim), self.screen.plain());
+        self.lines.extend_from_slice(dim.as_bytes());
+        let mut first = true;
+        for (column, heading) in HEADINGS.into_iter().enumerate() {
+            let Some(width) = self.columns.widths[column] else {
+                continue;
+            };
+            self.gap(&mut first);
+            // Writing to a `Vec` cannot fail, here and below.
+            let _ = match column {
+                STATUS | DURATION | SENT | RECV => write!(self.lines, "{heading:>width$}"),
+                PEER => write!(self.lines, "{heading}"),
+                _ => write!(self.lines, "{}", Cell::left(heading, width)),
+            };
         }
         let _ = writeln!(self.lines, "{plain}");
     }
 
-    fn line(&mut self, exchange: &Exchange<'_>) {
-        let Widths {
-            process,
-            path,
-            peer,
-        } = self.widths;
-        let (dim, plain) = (self.screen.paint(Colour::Dim), self.screen.plain());
-        let time = TimeOfDay {
-            unix_ns: exchange.start_unix_ns,
-            offset: self.screen.utc_offset(),
-        };
-        let side = json::side(exchange.side);
-        let _ = write!(self.lines, "{dim}{time}{plain}  {side:<6}  ");
+    /// Separates a cell from the one before.
+    fn gap(&mut self, first: &mut bool) {
+        if !std::mem::take(first) {
+            self.lines.extend([b' '; GAP]);
+        }
+    }
 
+    fn line(&mut self, exchange: &Exchange<'_>) {
+        let mut first = true;
+        for column in TIME..=PEER {
+            if let Some(width) = self.columns.widths[column] {
+                self.gap(&mut first);
+                self.cell(column, width, exchange);
+            }
+        }
+        self.notes(exchange);
+        self.lines.push(b'\n');
+    }
+
+    /// Writes one cell.
+    fn cell(&mut self, column: usize, width: usize, exchange: &Exchange<'_>) {
+        let (dim, plain) = (self.screen.paint(Colour::Dim), self.screen.plain());
+        let (sent, received) = match exchange.side {
+            Side::Server => (exchange.response_body_bytes, exchange.request_body_bytes),
+            Side::Client => (exchange.request_body_bytes, exchange.response_body_bytes),
+        };
+        let _ = match column {
+            TIME => {
+                let time = TimeOfDay {
+                    unix_ns: exchange.start_unix_ns,
+                    offset: self.screen.utc_offset(),
+                };
+                write!(self.lines, "{dim}{time}{plain}")
+            }
+            SIDE => write!(self.lines, "{:<width$}", json::side(exchange.side)),
+            PROCESS => self.process(width, exchange),
+            METHOD => {
+                let method = match exchange.rpc {
+                    Some(_) => "gRPC",
+                    None => exchange.method.unwrap_or("-"),
+                };
+                write!(self.lines, "{}", Cell::left(method, width))
+            }
+            PATH => self.path(width, exchange),
+            STATUS => self.status(width, exchange),
+            DURATION => {
+                let duration = ShortDuration(exchange.duration_ns);
+                write!(self.lines, "{duration:>width$}")
+            }
+            SENT => write!(self.lines, "{:>width$}", Known(sent.map(ShortSize))),
+            RECV => write!(self.lines, "{:>width$}", Known(received.map(ShortSize))),
+            _ => {
+                self.scratch.clear();
+                let _ = write!(self.scratch, "{}", Peer(exchange));
+                let peer = cut(&self.screen, &self.scratch, width).unpadded();
+                write!(self.lines, "{dim}{peer}{plain}")
+            }
+        };
+    }
+
+    fn process(&mut self, width: usize, exchange: &Exchange<'_>) -> io::Result<()> {
         self.scratch.clear();
         let pid = exchange.process.tgid;
         let digits = pid.checked_ilog10().unwrap_or(0) as usize + 1;
-        let name = Cell::left(
-            &exchange.process.service,
-            process.saturating_sub(digits + 2),
-        );
+        let name = Cell::left(&exchange.process.service, width.saturating_sub(digits + 2));
         let _ = write!(self.scratch, "{}[{pid}]", name.unpadded());
-        let _ = write!(self.lines, "{:<process$}  ", self.scratch);
+        // It is escaped and cut already.
+        let pad = width.saturating_sub(text_columns(&self.scratch));
+        write!(self.lines, "{}{:pad$}", self.scratch, "")
+    }
 
-        let method = match exchange.rpc {
-            Some(_) => "gRPC",
-            None => exchange.method.unwrap_or("-"),
-        };
-        let _ = write!(self.lines, "{}  ", Cell::left(method, 7));
-
+    fn path(&mut self, width: usize, exchange: &Exchange<'_>) -> io::Result<()> {
         self.scratch.clear();
         self.scratch.push_str(exchange.path.unwrap_or("-"));
         if let Some(query) = exchange.query.filter(|_| self.query.shows_any()) {
@@ -164,62 +196,86 @@ impl<W: Write> Table<W> {
             self.query
                 .each_part(query, |part| self.scratch.push_str(part));
         }
-        let cell = match peer {
-            Width::Any => Cell::whole(&self.scratch, path),
-            _ => Cell::middle(&self.scratch, path),
-        };
-        let _ = write!(self.lines, "{cell}  ");
-
-        let colour = self.screen.paint(status_colour(exchange));
-        let status = Known(match exchange.rpc {
-            Some(rpc) => rpc.status,
-            None => exchange.status.map(u32::from),
-        });
-        let duration = ShortDuration(exchange.duration_ns);
-        let _ = write!(self.lines, "{colour}{status:>6}{plain}  {duration:>8}");
-        self.sizes_and_peer(exchange);
-        self.notes(exchange);
-        self.lines.push(b'\n');
+        let cell = cut(&self.screen, &self.scratch, width);
+        write!(self.lines, "{cell}")
     }
 
-    fn sizes_and_peer(&mut self, exchange: &Exchange<'_>) {
-        let (sent, received) = match exchange.side {
-            Side::Server => (exchange.response_body_bytes, exchange.request_body_bytes),
-            Side::Client => (exchange.request_body_bytes, exchange.response_body_bytes),
-        };
-        let (sent, received) = (Known(sent.map(ShortSize)), Known(received.map(ShortSize)));
+    /// The status of HTTP by number, that of a call by name. Names that are cut still differ
+    /// within their first five letters.
+    fn status(&mut self, width: usize, exchange: &Exchange<'_>) -> io::Result<()> {
+        let (colour, plain) = (
+            self.screen.paint(status_colour(exchange)),
+            self.screen.plain(),
+        );
         self.scratch.clear();
-        let _ = write!(self.scratch, "{}", Peer(exchange));
-        let peer = match self.widths.peer {
-            Width::None => return,
-            Width::Columns(width) => Cell::middle(&self.scratch, width),
-            Width::Any => Cell::whole(&self.scratch, 0),
+        let _ = match (exchange.rpc, exchange.status) {
+            (Some(rpc), _) => match rpc.status {
+                Some(code) => match grpc::status_name(code) {
+                    Some(name) => write!(self.scratch, "{name}"),
+                    None => write!(self.scratch, "{code}"),
+                },
+                None => write!(self.scratch, "-"),
+            },
+            (None, Some(status)) => write!(self.scratch, "{status}"),
+            (None, None) => write!(self.scratch, "-"),
         };
-        let (dim, plain) = (self.screen.paint(Colour::Dim), self.screen.plain());
-        let peer = peer.unpadded();
-        let _ = write!(self.lines, "  {sent:>7}  {received:>7}  {dim}{peer}{plain}");
+        let cell = match self.screen.columns() {
+            Some(_) => Cell::left(&self.scratch, width).unpadded(),
+            None => Cell::whole(&self.scratch, width).unpadded(),
+        };
+        let pad = width.saturating_sub(cell.text_width());
+        write!(self.lines, "{:pad$}{colour}{cell}{plain}", "")
     }
 
-    /// What went wrong, and what is not known, behind the last cell.
+    /// What went wrong, and what is not known: behind the last cell, or on a line of its own
+    /// where that would be too wide.
     fn notes(&mut self, exchange: &Exchange<'_>) {
-        let plain = self.screen.plain();
         // A status as error is in its own cell already.
-        if let Some(error) = exchange
+        let error = exchange
             .error
-            .filter(|e| !e.bytes().all(|b| b.is_ascii_digit()))
-        {
-            let red = self.screen.paint(Colour::Red);
-            let error = Cell::whole(error, 0);
-            let _ = write!(self.lines, "  {red}error={}{plain}", error.unpadded());
+            .filter(|error| !error.bytes().all(|byte| byte.is_ascii_digit()))
+            .filter(|error| Some(*error) != self.named_status(exchange));
+        if error.is_none() && exchange.incomplete.is_empty() {
+            return;
         }
-        if !exchange.incomplete.is_empty() {
-            let yellow = self.screen.paint(Colour::Yellow);
-            let _ = write!(self.lines, "  {yellow}incomplete=");
-            for (at, name) in exchange.incomplete.names().enumerate() {
-                let _ = write!(self.lines, "{}{name}", if at == 0 { "" } else { "," });
+        let mut room = match self.screen.columns() {
+            Some(columns) => {
+                let indent = INDENT.min(columns / 8);
+                let _ = write!(self.lines, "\n{:indent$}", "");
+                columns - indent
             }
-            let _ = write!(self.lines, "{plain}");
+            None => {
+                self.lines.extend([b' '; GAP]);
+                usize::MAX
+            }
+        };
+        let plain = self.screen.plain();
+        if let Some(error) = error {
+            let red = self.screen.paint(Colour::Red);
+            self.scratch.clear();
+            let _ = write!(self.scratch, "error={}", Safe(error));
+            let cell = Cell::left(&self.scratch, room).unpadded();
+            let _ = write!(self.lines, "{red}{cell}{plain}");
+            room = room.saturating_sub(cell.text_width() + GAP);
         }
+        if !exchange.incomplete.is_empty() && room > 0 {
+            self.scratch.clear();
+            let _ = write!(self.scratch, "incomplete=");
+            for (at, name) in exchange.incomplete.names().enumerate() {
+                let _ = write!(self.scratch, "{}{name}", if at == 0 { "" } else { "," });
+            }
+            let yellow = self.screen.paint(Colour::Yellow);
+            if error.is_some() {
+                self.lines.extend([b' '; GAP]);
+            }
+            let cell = Cell::left(&self.scratch, room).unpadded();
+            let _ = write!(self.lines, "{yellow}{cell}{plain}");
+        }
+    }
+
+    /// The name that stands for the status of a call.
+    fn named_status(&self, exchange: &Exchange<'_>) -> Option<&'static str> {
+        grpc::status_name(exchange.rpc?.status?)
     }
 
     fn write_out(&mut self) {
@@ -239,7 +295,7 @@ impl<W: Write> Table<W> {
     fn lines(&mut self, exchange: &Exchange<'_>) {
         let repeat = self.screen.columns().is_some() && self.since_heading >= HEADING_EVERY;
         if self.since_heading == 0 || repeat {
-            self.widths = Widths::of(self.screen.columns());
+            self.columns = layout(self.screen.columns());
             self.heading();
             self.since_heading = 0;
         }
@@ -268,7 +324,7 @@ impl<W: Write> Report for Table<W> {
         }
         // The terminal may have been resized in the meantime.
         if self.screen.measure() {
-            self.widths = Widths::of(self.screen.columns());
+            self.columns = layout(self.screen.columns());
         }
         self.error.take().map_or(Ok(()), Err)
     }
@@ -282,19 +338,31 @@ impl<W: Write> Report for Table<W> {
         self.lines(exchange);
         let (dim, plain) = (self.screen.paint(Colour::Dim), self.screen.plain());
         let word = if why.kept { "kept" } else { "not kept" };
+        self.scratch.clear();
         // Names of rules are letters, digits, '-', '_' and '.'.
-        let _ = write!(self.lines, "{dim}              {word} by {}", why.by);
+        let _ = write!(self.scratch, "{word} by {}", why.by);
         let _ = match why.probability {
-            Some(probability) => write!(self.lines, ", probability {probability:.4}"),
-            None => write!(self.lines, ", probability unknown"),
+            Some(probability) => write!(self.scratch, ", probability {probability:.4}"),
+            None => write!(self.scratch, ", probability unknown"),
         };
-        let _ = writeln!(self.lines, "{plain}");
+        let columns = self.screen.columns().unwrap_or(usize::MAX);
+        let indent = 14.min(columns / 8);
+        let cell = Cell::left(&self.scratch, columns - indent).unpadded();
+        let _ = writeln!(self.lines, "{dim}{:indent$}{cell}{plain}", "");
         self.write_out_if_full();
     }
 
     fn finish(&mut self, summary: &Summary) -> io::Result<()> {
         let _ = writeln!(self.lines, "{}", super::ledger_line(summary, &self.screen));
         self.flush()
+    }
+}
+
+/// A text without its middle where lines have a width.
+fn cut<'a>(screen: &Screen, text: &'a str, width: usize) -> Cell<'a> {
+    match screen.columns() {
+        Some(_) => Cell::middle(text, width),
+        None => Cell::whole(text, width),
     }
 }
 

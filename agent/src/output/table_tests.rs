@@ -48,7 +48,9 @@ fn a_call_shows_its_own_status() {
     let text = String::from_utf8(table.out).unwrap();
     let line = text.lines().nth(1).unwrap();
     assert!(line.contains("  gRPC     /shop.v1.Orders/Get  "), "{line}");
-    assert!(line.contains("  14    1.23ms  "), "{line}");
+    assert!(line.contains("  UNAVAILABLE    1.23ms  "), "{line}");
+    // The status says it already.
+    assert!(!line.contains("error="), "{line}");
 }
 
 fn golden(name: &str, text: &str) {
@@ -79,13 +81,76 @@ fn on_terminals() {
 
 #[test]
 fn lines_fit_the_terminal_and_nothing_hostile_reaches_it() {
-    for columns in [80, 100, 106, 107, 120, 200] {
+    for columns in (8..=130).chain([160, 200, 300]) {
         let text = table(Screen::terminal(columns, false), QueryPolicy::Hide);
-        assert_eq!(text.lines().count(), 6);
         assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{text}");
         assert!(!text.contains('\u{202e}'));
-        let first = text.lines().nth(1).unwrap();
-        assert!(first.chars().count() <= columns, "{columns}: {first}");
+        // The last line is a sentence.
+        let rows = text.lines().count() - 1;
+        assert_eq!(rows, 7);
+        for line in text.lines().take(rows) {
+            let width = Cell::left(line, 0).text_width();
+            assert!(width <= columns, "{columns}: {line}");
+        }
+    }
+}
+
+#[test]
+fn narrow_terminals_do_without_what_matters_least() {
+    let (nginx, tcp) = (nginx(), server_conn());
+    let shown = |columns| {
+        let mut table = Table::new(
+            Vec::new(),
+            Screen::terminal(columns, false),
+            QueryPolicy::Hide,
+        );
+        table.exchange(&ok(&nginx, &tcp));
+        table.exchange(&call(&nginx, &tcp));
+        table.flush().unwrap();
+        String::from_utf8(table.out).unwrap()
+    };
+    assert_eq!(
+        shown(40),
+        "\
+METHOD   PATH           STATUS  DURATION
+GET      /users/7          200    1.23ms
+gRPC     /shop.…rs/Get  UNAVA…    1.23ms
+"
+    );
+    for (columns, headings) in [
+        (300, &HEADINGS[..]),
+        (120, &HEADINGS[..]),
+        (80, &HEADINGS[..7]),
+        (72, &HEADINGS[1..7]),
+        (60, &HEADINGS[2..7]),
+        (40, &HEADINGS[3..7]),
+    ] {
+        let text = shown(columns);
+        let first: Vec<&str> = text.lines().next().unwrap().split_whitespace().collect();
+        assert_eq!(first, headings, "{columns}");
+    }
+    assert!(shown(160).contains(" UNAVAILABLE "), "{}", shown(160));
+}
+
+#[test]
+fn wide_letters_take_two_columns() {
+    let (nginx, tcp) = (nginx(), server_conn());
+    let mut wide = ok(&nginx, &tcp);
+    wide.path = Some("/商品/一覧/とても長い名前の品物/詳細/写真/一枚目");
+    for columns in [40, 60, 80, 120, 300] {
+        let mut table = Table::new(
+            Vec::new(),
+            Screen::terminal(columns, false),
+            QueryPolicy::Hide,
+        );
+        table.exchange(&wide);
+        table.flush().unwrap();
+        let text = String::from_utf8(table.out).unwrap();
+        let width = Cell::left(text.lines().nth(1).unwrap(), 0).text_width();
+        assert!(
+            width <= columns && width + 14 > columns.min(100),
+            "{columns}: {text}"
+        );
     }
 }
 

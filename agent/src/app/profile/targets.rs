@@ -5,14 +5,12 @@ use std::fs;
 use std::path::Path;
 
 use crate::app::live::cgroup_id;
+use crate::app::named::{NAMES, matching, processes, read};
 use crate::cli::profile::Targets as Asked;
 use crate::host::discovery;
 use crate::model::exit::Failure;
 use crate::profile::kernel::Targets;
 use crate::profile::model::Profile;
-
-/// Bytes read of a file of a process.
-const MAX_FILE: usize = 16 << 10;
 
 /// Bytes of a command name that the kernel keeps.
 const MAX_COMM: usize = 15;
@@ -35,22 +33,19 @@ pub(super) fn resolve(asked: &Asked, child: Option<u32>) -> Result<Chosen, Failu
     for pattern in &asked.comms {
         // A plain name also fits what is started later.
         let found = if let Some(name) = pattern.literal() {
-            let found = called(name);
+            let found = called(&name);
             if found.is_empty() {
-                absent.push(name.to_owned());
+                absent.push(name.clone());
             }
-            targets.comms.push(name.to_owned());
+            targets.comms.push(name);
             found
         } else {
-            let found = processes(|dir| {
-                let comm = read(&dir.join("comm"))?;
-                pattern.glob.matches(comm.trim_end()).then_some(())
-            });
+            let found = matching(pattern);
             if found.is_empty() {
-                let problem = format!("no process is called '{}'", pattern.text);
+                let problem = format!("no process is called '{}'", pattern.text());
                 return Err(Failure::usage(problem).with_fix(NAMES));
             }
-            found.into_keys().collect()
+            found
         };
         targets.pids.extend(found);
     }
@@ -59,9 +54,6 @@ pub(super) fn resolve(asked: &Asked, child: Option<u32>) -> Result<Chosen, Failu
     }
     Ok(Chosen { targets, absent })
 }
-
-/// What helps who gave a name that no process has.
-const NAMES: &str = "see the names with ps -eo pid,comm: they have at most 15 bytes";
 
 /// Processes with this name, or with a program of this name.
 fn called(name: &str) -> Vec<u32> {
@@ -118,31 +110,14 @@ fn cgroups(id: &str) -> Result<Vec<u64>, Failure> {
         .collect()
 }
 
-/// What `look` finds in the folders of processes, by process id.
-fn processes<T>(look: impl Fn(&Path) -> Option<T>) -> std::collections::BTreeMap<u32, T> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries
-        .filter_map(|entry| {
-            let pid = entry.file_name().to_str()?.parse().ok()?;
-            Some((pid, look(&entry.path())?))
-        })
-        .collect()
-}
-
-fn read(path: &Path) -> Option<String> {
-    let bytes = fs::read(path).ok()?;
-    let bytes = bytes.get(..MAX_FILE).unwrap_or(&bytes);
-    Some(String::from_utf8_lossy(bytes).into_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::profile::Pattern;
+    use crate::deciding::filter::glob::Glob;
 
     fn comms(text: &str) -> Asked {
         Asked {
-            comms: vec![Pattern::parse(text).unwrap()],
+            comms: vec![Glob::parse(text).unwrap()],
             ..Asked::default()
         }
     }

@@ -4,6 +4,7 @@
 /// A compiled pattern.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Glob {
+    text: String,
     tokens: Vec<Token>,
 }
 
@@ -34,14 +35,45 @@ impl Glob {
                 c => tokens.push(Token::Char(c)),
             }
         }
-        Ok(Self { tokens })
+        let text = pattern.to_owned();
+        Ok(Self { text, tokens })
     }
 
-    /// Length in characters of every text that matches, if there is only one.
+    /// The pattern as it was written.
     #[must_use]
-    pub fn fixed_len(&self) -> Option<usize> {
-        let variable = self.tokens.contains(&Token::Any);
-        (!variable).then_some(self.tokens.len())
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The only text that matches, if there is only one.
+    #[must_use]
+    pub fn literal(&self) -> Option<String> {
+        let letter = |token: &Token| match token {
+            Token::Char(c) => Some(*c),
+            Token::One | Token::Any => None,
+        };
+        self.tokens.iter().map(letter).collect()
+    }
+
+    /// Bytes of the shortest text that matches.
+    #[must_use]
+    pub fn min_len(&self) -> usize {
+        let len = |token: &Token| match token {
+            Token::Char(c) => c.len_utf8(),
+            Token::One => 1,
+            Token::Any => 0,
+        };
+        self.tokens.iter().map(len).sum()
+    }
+
+    /// Whether a text that begins with this character may match.
+    #[must_use]
+    pub fn may_begin_with(&self, first: char) -> bool {
+        match self.tokens.first() {
+            Some(Token::Char(c)) => *c == first,
+            Some(Token::One | Token::Any) => true,
+            None => false,
+        }
     }
 
     /// Whether the whole of `text` matches. Takes at most

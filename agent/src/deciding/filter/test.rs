@@ -2,11 +2,6 @@
 
 use super::glob::Glob;
 use crate::model::exchange::{Endpoint, Exchange, Protocol, Side};
-use crate::model::text::duration::parse_duration;
-use crate::pairing::proto::grpc;
-
-/// Longest command name the kernel keeps, bytes (`TASK_COMM_LEN - 1`).
-const COMM_LEN: usize = 15;
 
 /// Property of an exchange that a filter looks at. The flag is its name with `--`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -54,6 +49,15 @@ impl Property {
         Self::GrpcStatus,
     ];
 
+    /// Letter of the flag, if it has one.
+    #[must_use]
+    pub const fn short(self) -> Option<char> {
+        match self {
+            Self::Pid => Some('p'),
+            _ => None,
+        }
+    }
+
     /// Name of the flag, without `--`.
     #[must_use]
     pub const fn flag(self) -> &'static str {
@@ -97,58 +101,6 @@ pub(super) enum Test {
 }
 
 impl Test {
-    /// Reads the value of a flag. The error says what the flag takes.
-    pub(super) fn parse(property: Property, value: &str) -> Result<Self, String> {
-        match property {
-            Property::Pid => match value.parse() {
-                Ok(pid @ 1..=4_194_304) => Ok(Self::Pid(pid)),
-                _ => Err("a process id is a number from 1 to 4194304".into()),
-            },
-            Property::Comm => {
-                let glob = glob(value)?;
-                if glob.fixed_len().is_some_and(|len| len > COMM_LEN) {
-                    return Err(format!(
-                        "the kernel keeps {COMM_LEN} characters of a command name; \
-                         shorten it or end it with *"
-                    ));
-                }
-                Ok(Self::Comm(glob))
-            }
-            Property::Port => match value.parse() {
-                Ok(port @ 1..) => Ok(Self::Port(port)),
-                _ => Err("a port is a number from 1 to 65535".into()),
-            },
-            Property::Side => match value {
-                "server" => Ok(Self::Side(Side::Server)),
-                "client" => Ok(Self::Side(Side::Client)),
-                _ => Err("it is server or client".into()),
-            },
-            Property::Protocol => protocol(value),
-            Property::Method => {
-                // RFC 9110, section 5.6.2: a method is a token.
-                let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-                if value.is_empty() || !value.bytes().all(token) {
-                    return Err("a method is one word such as GET".into());
-                }
-                Ok(Self::Method(value.to_owned()))
-            }
-            Property::Path => Ok(Self::Path(glob(value)?)),
-            Property::Status => status(value).ok_or_else(|| {
-                "it takes a status (404), a class (5xx) or a range (400-499)".into()
-            }),
-            Property::MinDuration => Ok(Self::MinDuration(parse_duration(value)?)),
-            Property::Container => prefix(value, 64, |c| c.is_ascii_hexdigit())
-                .map(Self::Container)
-                .ok_or_else(|| "containers are known by id: give 4 to 64 hex digits of it".into()),
-            Property::Pod => prefix(value, 36, |c| c.is_ascii_hexdigit() || c == '-')
-                .map(Self::Pod)
-                .ok_or_else(|| "pods are known by UID: give at least 4 characters of it".into()),
-            Property::GrpcStatus => grpc::status_code(value)
-                .map(Self::GrpcStatus)
-                .ok_or_else(|| "it takes a number from 0 to 16 or a name: UNAVAILABLE".into()),
-        }
-    }
-
     /// Whether the exchange meets the condition. What is unknown meets none.
     pub(super) fn matches(&self, exchange: &Exchange<'_>) -> bool {
         match self {
@@ -174,50 +126,6 @@ impl Test {
             Self::Pod(uid) => starts_with(exchange.process.pod_uid.as_deref(), uid),
         }
     }
-}
-
-fn glob(value: &str) -> Result<Glob, String> {
-    if value.is_empty() {
-        return Err("the pattern is empty".into());
-    }
-    Ok(Glob::parse(value)?)
-}
-
-fn protocol(value: &str) -> Result<Test, String> {
-    use Protocol::{Grpc, Http2, Http10, Http11};
-    Ok(Test::Protocol(match value.to_ascii_lowercase().as_str() {
-        "http" => &[Http10, Http11, Http2],
-        "http/1" => &[Http10, Http11],
-        "http/1.0" => &[Http10],
-        "http/1.1" => &[Http11],
-        "http/2" | "http/2.0" | "h2" => &[Http2],
-        "grpc" => &[Grpc],
-        _ => return Err("it takes http/1.0, http/1.1, http/2, http (all three) or grpc".into()),
-    }))
-}
-
-fn status(value: &str) -> Option<Test> {
-    let number = |text: &str| -> Option<u16> {
-        let digits = text.len() == 3 && text.bytes().all(|b| b.is_ascii_digit());
-        text.parse()
-            .ok()
-            .filter(|s| digits && (100..=999).contains(s))
-    };
-    let bytes = value.as_bytes();
-    if let [class @ b'1'..=b'9', b'x' | b'X', b'x' | b'X'] = bytes {
-        let first = u16::from(class - b'0') * 100;
-        return Some(Test::Status(first, first + 99));
-    }
-    let (first, last) = match value.split_once('-') {
-        Some((first, last)) => (number(first)?, number(last)?),
-        None => (number(value)?, number(value)?),
-    };
-    (first <= last).then_some(Test::Status(first, last))
-}
-
-fn prefix(value: &str, max: usize, allowed: impl Fn(char) -> bool) -> Option<String> {
-    ((4..=max).contains(&value.len()) && value.chars().all(allowed))
-        .then(|| value.to_ascii_lowercase())
 }
 
 /// Whether the known `value` begins with `prefix`, which is in lower case.

@@ -107,36 +107,119 @@ fn same_is_or_different_is_and_not_excludes() {
 
 #[test]
 fn what_cannot_be_applied_is_refused() {
-    for (property, value) in [
-        (Property::Pid, "0"),
-        (Property::Pid, "nginx"),
-        (Property::Pid, "-1"),
-        (Property::Comm, ""),
-        (Property::Comm, "a-name-longer-than-the-kernel-keeps"),
-        (Property::Port, "0"),
-        (Property::Port, "65536"),
-        (Property::Side, "Server"),
-        (Property::Protocol, "http/3"),
-        (Property::Protocol, "gopher"),
-        (Property::Method, ""),
-        (Property::Method, "GET POST"),
-        (Property::Path, ""),
-        (Property::Path, "\\"),
-        (Property::Status, "4x"),
-        (Property::Status, "0xx"),
-        (Property::Status, "99"),
-        (Property::Status, "1000"),
-        (Property::Status, "+40"),
-        (Property::Status, "500-400"),
-        (Property::MinDuration, "50"),
-        (Property::Container, "nginx"),
-        (Property::Container, "abc"),
-        (Property::Pod, "my-pod"),
-        (Property::GrpcStatus, "17"),
-        (Property::GrpcStatus, "FINE"),
+    for (property, value, part) in [
+        (Property::Pid, "0", "from 1 to 4194304"),
+        (Property::Pid, "nginx", "--comm nginx"),
+        (Property::Pid, "-1", "from 1 to"),
+        (Property::Comm, "", "such as nginx"),
+        (
+            Property::Comm,
+            "a-name-longer-than-the-kernel-keeps",
+            "'a-name-longer-t'",
+        ),
+        (Property::Comm, "a-name-longer-than-*", "'a-name-longer-t'"),
+        (Property::Comm, "ééééééééé", "'ééééééé'"),
+        (Property::Port, "0", "1 to 65535"),
+        (Property::Port, "65536", "1 to 65535"),
+        (Property::Port, ":8080", ": 8080"),
+        (Property::Port, "80-443", "80,443"),
+        (Property::Port, "80,,443", "such as 8080"),
+        (Property::Side, "Server", "did you mean server?"),
+        (Property::Side, "both", "server (requests served)"),
+        (Property::Protocol, "http/3", "HTTP/3 is not seen"),
+        (Property::Protocol, "https", "TLS is not seen"),
+        (Property::Protocol, "http1.1", "did you mean http/1.1?"),
+        (Property::Protocol, "gopher", "it takes http/1.0"),
+        (Property::Method, "", "such as GET"),
+        (Property::Method, "GET POST", "GET,POST"),
+        (Property::Method, "GET /a", "--method GET --path /a"),
+        (Property::Method, "P*", "no pattern"),
+        (Property::Path, "", "'/api/*'"),
+        (Property::Path, "\\", "backslash"),
+        (Property::Path, "api", "use '/api', or '*api*'"),
+        (Property::Path, "api/*", "use '/api/*'"),
+        (
+            Property::Path,
+            "shop.v1.Orders/Get",
+            "'/shop.v1.Orders/Get'",
+        ),
+        (Property::Path, "/a,b", "\\,"),
+        (Property::Path, "http://host:80/api?x", "use '/api'"),
+        (Property::Path, "/search?q=x", "use '/search'"),
+        (Property::Path, "/search\\?*", "use '/search'"),
+        (Property::Status, "4x", "it takes a status"),
+        (Property::Status, "0xx", "100 to 599"),
+        (Property::Status, "9xx", "100 to 599"),
+        (Property::Status, "99", "100 to 599"),
+        (Property::Status, "600", "100 to 599"),
+        (Property::Status, "1000", "100 to 599"),
+        (Property::Status, "500-999", "use 500-599"),
+        (Property::Status, "100", "only announce"),
+        (Property::Status, "103-199", "only announce"),
+        (Property::Status, "+40", "it takes a status"),
+        (Property::Status, "OK", "--grpc-status OK"),
+        (Property::Status, "500-400", "use 400-500"),
+        (Property::MinDuration, "50", "50ms"),
+        (Property::Container, "nginx", "docker ps"),
+        (Property::Container, "abc", "4 to 64"),
+        (Property::Pod, "my-pod", "kubectl"),
+        (Property::Pod, "----", "kubectl"),
+        (Property::Pod, "0a1b2c3d1111-", "kubectl"),
+        (Property::GrpcStatus, "17", "0 to 16"),
+        (Property::GrpcStatus, "FINE", "14 or UNAVAILABLE"),
+        (Property::GrpcStatus, "NotFound", "did you mean NOT_FOUND?"),
+        (
+            Property::GrpcStatus,
+            "StatusCode.CANCELED",
+            "did you mean CANCELLED?",
+        ),
     ] {
         let error = Filter::default().add(property, value, false).unwrap_err();
-        assert!(error.to_string().contains(property.flag()), "{error}");
+        let text = error.to_string();
+        assert!(
+            text.contains(property.flag()) && text.contains(part),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn lists_are_alternatives() {
+    let (nginx, conn) = (nginx(), server_conn());
+    let exchange = ok(&nginx, &conn);
+    for (list, passes) in [
+        (&["status=404,2xx"][..], true),
+        (&["status=404,500-599"], false),
+        (&["!status=404,2xx"], false),
+        (&["port=80,8080", "method=POST,GET"], true),
+        (&["path=/orders,/users/*"], true),
+        (&["path=/users/7\\,8"], false),
+        (&["status=101"], false),
+        (&["path=example.com:443,?users*,\\*"], true),
+    ] {
+        assert_eq!(filter(list).passes(&exchange), passes, "{list:?}");
+    }
+    let mut comma = exchange.clone();
+    comma.path = Some("/users/7,8");
+    assert!(filter(&["path=/users/7\\,8"]).passes(&comma));
+}
+
+#[test]
+fn what_excludes_itself_is_found() {
+    for (conditions, possible) in [
+        (&["status=404", "!status=404"][..], false),
+        (&["status=404,500", "!status=404"], true),
+        (&["port=80", "!port=80,443"], false),
+        (&["protocol=http", "grpc-status=OK"], false),
+        (&["protocol=http,grpc", "grpc-status=OK"], true),
+        (&["grpc-status=OK", "!protocol=http"], true),
+        (&[], true),
+    ] {
+        assert_eq!(
+            filter(conditions).check().is_ok(),
+            possible,
+            "{conditions:?}"
+        );
     }
 }
 

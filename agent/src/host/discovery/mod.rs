@@ -18,3 +18,9 @@ pub use resolver::ProcessResolver;
 pub fn container_id(cgroup: &str) -> Option<String> {
     container::from_cgroup(cgroup).id
 }
+
+/// The UID of the pod of a process, from its `/proc/PID/cgroup`.
+#[must_use]
+pub fn pod_uid(cgroup: &str) -> Option<String> {
+    container::from_cgroup(cgroup).pod_uid
+}

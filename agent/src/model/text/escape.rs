@@ -12,8 +12,7 @@ use std::fmt::{self, Write};
 #[derive(Clone, Copy, Debug)]
 pub struct Safe<'a>(pub &'a str);
 
-/// Whether a character is shown as it is. One of them fills one column, but for the
-/// wide letters of East Asian scripts.
+/// Whether a character is shown as it is.
 pub(crate) fn is_plain(c: char) -> bool {
     c.is_ascii_graphic() || c == ' ' || (!c.is_ascii() && c.is_alphanumeric())
 }

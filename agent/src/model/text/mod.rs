@@ -4,6 +4,7 @@ pub mod cell;
 pub mod duration;
 pub mod escape;
 pub mod hex;
+pub mod nearest;
 mod pad;
 pub mod size;
 pub mod time;

@@ -43,25 +43,27 @@ pub fn write(
         writeln!(out)?;
     }
     let functions = functions(profile);
-    let name = width(screen);
+    let (name, module) = widths(screen);
     let (bold, dim, plain) = paints(screen);
     writeln!(
         out,
-        "{bold}{:>7} {:>7} {:>7}  {} IN{plain}",
+        "{bold}{:>7} {:>7} {:>7}  {}{}{plain}",
         "SELF",
         "TOTAL",
         quantity(profile),
         Cell::left("FUNCTION", name),
+        if module > 0 { " IN" } else { "" },
     )?;
     for (function, count) in functions.iter().take(ROWS) {
         writeln!(
             out,
-            "{:>6.2}% {:>6.2}% {:>7}  {} {dim}{}{plain}",
+            "{:>6.2}% {:>6.2}% {:>7}  {}{dim}{}{}{plain}",
             percent(count.own, all),
             percent(count.total, all),
             amount(profile, count.own),
             Cell::middle(&function.0, name),
-            Cell::left(function.1, MODULE).unpadded(),
+            if module > 0 { " " } else { "" },
+            Cell::left(function.1, module).unpadded(),
         )?;
     }
     more(out, functions.len(), "functions", screen)
@@ -73,6 +75,7 @@ pub fn write(
 /// Those of the writer.
 pub fn write_diff(out: &mut impl Write, compared: &Compared, screen: &Screen) -> io::Result<()> {
     let changes = compared.changes();
+    let room = screen.columns().unwrap_or(128);
     let (bold, _, plain) = paints(screen);
     writeln!(
         out,
@@ -97,7 +100,7 @@ pub fn write_diff(out: &mut impl Write, compared: &Compared, screen: &Screen) ->
             "{colour}{:>+7.2}%{plain} {before:>6.2}% {now:>6.2}% {:>+6.2}%  {}",
             now - before,
             100.0 * (change.total[1] - change.total[0]),
-            Cell::middle(&change.name.text, width(screen) + MODULE).unpadded(),
+            Cell::middle(&change.name.text, room.saturating_sub(34).max(1)).unpadded(),
         )?;
     }
     more(out, changes.len(), "functions", screen)
@@ -122,13 +125,14 @@ fn groups(out: &mut impl Write, profile: &Profile, by: By, screen: &Screen) -> i
         quantity(profile),
         by.name().to_uppercase()
     )?;
+    let room = screen.columns().unwrap_or(120);
     for (group, count) in groups.iter().take(ROWS) {
         writeln!(
             out,
             "{:>6.2}% {count:>7} {:>7}  {}",
             percent(*count, all),
             amount(profile, *count),
-            Cell::middle(group, width(screen) + MODULE).unpadded(),
+            Cell::middle(group, room.saturating_sub(NUMBERS).max(1)).unpadded(),
         )?;
     }
     more(out, groups.len(), "groups", screen)
@@ -210,9 +214,19 @@ fn more(out: &mut impl Write, len: usize, what: &str, screen: &Screen) -> io::Re
 }
 
 /// Columns of names.
-fn width(screen: &Screen) -> usize {
+/// Columns of a name, and of the file it is in: a narrow terminal does without that.
+fn widths(screen: &Screen) -> (usize, usize) {
     let columns = screen.columns().unwrap_or(120);
-    columns.saturating_sub(NUMBERS + MODULE + 1).max(16)
+    let module = if columns < NUMBERS + 24 + MODULE {
+        0
+    } else {
+        MODULE
+    };
+    let gap = usize::from(module > 0);
+    (
+        columns.saturating_sub(NUMBERS + module + gap).max(1),
+        module,
+    )
 }
 
 fn paints(screen: &Screen) -> (&'static str, &'static str, &'static str) {

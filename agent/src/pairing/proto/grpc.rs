@@ -155,6 +155,13 @@ mod tests {
         }
         assert_eq!(status_name(4), Some("DEADLINE_EXCEEDED"));
         assert_eq!(status_name(17), None);
+        // As another implementation spells them.
+        for code in 0..17 {
+            let other = format!("{:?}", tonic::Code::from_i32(code.try_into().unwrap()));
+            let own = status_name(code).unwrap().replace('_', "");
+            let other = other.replace("Ok", "OK").to_uppercase();
+            assert_eq!(own, other);
+        }
         for (text, code) in [
             ("4", Some(4)),
             ("unavailable", Some(14)),

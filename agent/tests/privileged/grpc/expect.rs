@@ -7,6 +7,7 @@ use super::{Answered, Call};
 use crate::harness::expect::assert_duration;
 use crate::harness::report::brief;
 use crate::harness::request::{Request, Side};
+use remora::pairing::proto::grpc::status_name;
 
 /// What gRPC puts in front of each message: whether it is compressed, and its length.
 const PREFIX: u64 = 5;
@@ -121,29 +122,5 @@ fn error_of(side: Side, status: u32) -> Option<String> {
         Side::Server => SERVER_ERRORS.contains(&status),
         Side::Client => status != 0,
     };
-    is_error.then(|| name_of(status).to_owned())
-}
-
-/// Name of a gRPC status.
-pub(crate) fn name_of(status: u32) -> &'static str {
-    const NAMES: [&str; 17] = [
-        "OK",
-        "CANCELLED",
-        "UNKNOWN",
-        "INVALID_ARGUMENT",
-        "DEADLINE_EXCEEDED",
-        "NOT_FOUND",
-        "ALREADY_EXISTS",
-        "PERMISSION_DENIED",
-        "RESOURCE_EXHAUSTED",
-        "FAILED_PRECONDITION",
-        "ABORTED",
-        "OUT_OF_RANGE",
-        "UNIMPLEMENTED",
-        "INTERNAL",
-        "UNAVAILABLE",
-        "DATA_LOSS",
-        "UNAUTHENTICATED",
-    ];
-    NAMES[status as usize]
+    is_error.then(|| status_name(status).unwrap().to_owned())
 }

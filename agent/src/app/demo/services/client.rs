@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -29,12 +30,17 @@ pub fn run(args: &ClientArgs) -> io::Result<()> {
     }
     let end = Instant::now() + args.duration;
     let shop = args.shop;
+    let (connecting, connected) = mpsc::channel::<()>();
+    let calls = args
+        .prices
+        .map(|prices| thread::spawn(move || grpc::call(prices, end, connecting)));
+    if calls.is_some() {
+        // Ends when it is let go of: who looks at the first rows is to see calls among them.
+        let _ = connected.recv();
+    }
     let threads: Vec<_> = (0..CONNECTIONS)
         .map(|first| thread::spawn(move || browse(shop, first, end)))
         .collect();
-    let calls = args
-        .prices
-        .map(|prices| thread::spawn(move || grpc::call(prices, end)));
     let mut made = 0;
     for thread in threads {
         made += thread

@@ -7,6 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use http::uri::PathAndQuery;
@@ -46,13 +47,14 @@ pub(super) fn serve(listener: std::net::TcpListener, served: Arc<AtomicU64>) -> 
     Ok(())
 }
 
-/// Makes calls until `end`; returns how many.
-pub(super) fn call(prices: SocketAddr, end: Instant) -> io::Result<u64> {
+/// Makes calls until `end`; returns how many. `connecting` is let go of before the first.
+pub(super) fn call(prices: SocketAddr, end: Instant, connecting: Sender<()>) -> io::Result<u64> {
     runtime()?.block_on(async {
         let endpoint = Endpoint::from_shared(format!("http://{prices}"))
             .and_then(|endpoint| endpoint.user_agent("remora-demo"))
             .map_err(io::Error::other)?;
         let mut client = Client::new(endpoint.connect().await.map_err(io::Error::other)?);
+        drop(connecting);
         let mut made = 0;
         while Instant::now() < end {
             made += 1;
@@ -67,7 +69,8 @@ pub(super) fn call(prices: SocketAddr, end: Instant) -> io::Result<u64> {
 async fn one(client: &mut Client<Channel>, number: u64) -> io::Result<()> {
     client.ready().await.map_err(io::Error::other)?;
     let codec = ProstCodec::<u64, u64>::default();
-    let request = Request::new(number % 22);
+    // The first one has no price already: who looks for a moment is to see a status.
+    let request = Request::new((number + 20) % 22);
     if number.is_multiple_of(10) {
         let path = PathAndQuery::from_static(WATCH);
         let answer = client.server_streaming(request, path, codec).await;
