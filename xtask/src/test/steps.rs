@@ -197,7 +197,7 @@ fn rustdoc() -> Result<Outcome> {
         "--document-private-items",
         "--locked",
     ]);
-    run(doc.env("RUSTDOCFLAGS", "-D warnings"))?;
+    run(ebpf::builds_agent(&mut doc).env("RUSTDOCFLAGS", "-D warnings"))?;
     Ok(Outcome::one())
 }
 
