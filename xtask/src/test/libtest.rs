@@ -18,7 +18,7 @@ pub(super) fn run_program(program: &mut Command) -> Result<Outcome> {
     program
         .args(["-Z", "unstable-options", "--report-time"])
         .env("RUSTC_BOOTSTRAP", "1")
-        .env("REMORA_TEST_TIMES", "1");
+        .env("SUITE_TEST_TIMES", "1");
     run(program)
 }
 
