@@ -229,7 +229,7 @@ fn dependencies() -> Result<Outcome> {
 fn fetch() -> Result<Outcome> {
     // First what the other lanes begin with.
     ebpf::install()?;
-    let mut packages = vec!["python3-venv", "golang-go", "chromium"];
+    let mut packages = vec!["python3-venv", "systemd", "golang-go", "chromium"];
     let lists = [packages_of(PRIVILEGED)?, packages_of(PROFILING)?];
     packages.extend(lists.iter().flatten().map(String::as_str));
     packages.extend(vm::PACKAGES);
@@ -332,6 +332,7 @@ fn is_entry(line: &str) -> bool {
 fn manifests() -> Result<Outcome> {
     let script = workspace::root().join("deploy/check.sh");
     ensure!(script.exists(), "deploy/check.sh is missing");
+    deps::apt(&["python3-venv", "systemd"])?;
     run(Command::new("sh")
         .arg(script)
         .current_dir(workspace::root()))?;
