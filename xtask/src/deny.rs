@@ -22,8 +22,8 @@ pub(crate) fn check() -> Result<Option<String>> {
             None
         }
         Err(_) => {
-            eprintln!(
-                "\n!!! THE ADVISORY DATABASE CANNOT BE REACHED: ADVISORIES ARE NOT CHECKED !!!\n"
+            crate::process::say(
+                "\n!!! THE ADVISORY DATABASE CANNOT BE REACHED: ADVISORIES ARE NOT CHECKED !!!\n",
             );
             Some("advisories NOT checked: database out of reach".to_owned())
         }

@@ -1,17 +1,22 @@
 //! Installing what a task needs, and saying so.
 
-use crate::process::{output, run};
+use crate::process::{output, run, say};
 use crate::workspace;
 use anyhow::{Context as _, Result, bail};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+
+/// Held while something is installed: steps run side by side and may need the same.
+static INSTALLING: Mutex<()> = Mutex::new(());
 
 /// Installs the Debian packages of `packages` that are not installed yet.
 ///
 /// # Errors
 /// Not a Debian system, not root, or apt failed; the message names the packages.
 pub(crate) fn apt(packages: &[&str]) -> Result<()> {
+    let _one = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
     let missing: Vec<&str> = packages.iter().copied().filter(|p| !installed(p)).collect();
     if missing.is_empty() {
         return Ok(());
@@ -20,7 +25,7 @@ pub(crate) fn apt(packages: &[&str]) -> Result<()> {
     if which("apt-get").is_none() {
         bail!("these Debian packages (or your system's equivalents) are needed: {list}");
     }
-    eprintln!("installing with apt: {list}");
+    say(&format!("installing with apt: {list}"));
     let install = || {
         run(Command::new("apt-get")
             .args(["-o", "DPkg::Lock::Timeout=300", "-qq", "-y"])
@@ -51,7 +56,7 @@ pub(crate) fn cargo_install(name: &str, version: &str) -> Result<()> {
     if found.split_whitespace().any(|word| word == version) {
         return Ok(());
     }
-    eprintln!("installing with cargo: {name} {version}");
+    say(&format!("installing with cargo: {name} {version}"));
     run(Command::new("cargo")
         .args([
             "install",
@@ -77,12 +82,15 @@ pub(crate) fn cargo_install(name: &str, version: &str) -> Result<()> {
 /// Python cannot be installed, or PyPI cannot be reached.
 pub(crate) fn venv(name: &str, requirement: &str) -> Result<PathBuf> {
     apt(&["python3-venv"])?;
+    // Not the lock of apt: two venvs do not wait for a hundred Debian packages.
+    static MAKING: Mutex<()> = Mutex::new(());
+    let _one = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
     let dir = workspace::target().join("venv").join(name);
     let installed = dir.join("requirement");
     if fs::read_to_string(&installed).is_ok_and(|found| found == requirement) {
         return Ok(dir);
     }
-    eprintln!("installing with pip: {requirement}");
+    say(&format!("installing with pip: {requirement}"));
     run(Command::new("python3")
         .args(["-m", "venv", "--clear"])
         .arg(&dir))?;
@@ -116,6 +124,6 @@ pub(crate) fn rustup_component(name: &str) -> Result<()> {
     if output(Command::new(program).arg("--version")).is_ok() {
         return Ok(());
     }
-    eprintln!("installing with rustup: {name}");
+    say(&format!("installing with rustup: {name}"));
     run(Command::new("rustup").args(["component", "add", name]))
 }

@@ -27,3 +27,5 @@ mod ports;
 #[path = "../support/otlp_profiles.rs"]
 mod rules;
 mod servers;
+#[path = "../support/turn.rs"]
+mod turn;

@@ -14,7 +14,7 @@ static ALONE: Mutex<()> = Mutex::new(());
 
 /// Waits for other tests.
 pub(crate) fn alone() -> MutexGuard<'static, ()> {
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+    crate::turn::take(|| ALONE.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// A running program, killed when dropped.

@@ -20,3 +20,5 @@ mod large;
 mod losses;
 mod many;
 mod oracle;
+#[path = "../support/turn.rs"]
+mod turn;

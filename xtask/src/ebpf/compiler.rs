@@ -16,6 +16,7 @@ use std::process::Command;
 
 const TARGET: &str = "bpfel-unknown-none";
 const LINKER_VERSION: &str = "0.10.3";
+const PACKAGES: [&str; 2] = ["rustc-web", "rust-web-src"];
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 
 /// A compiler that can build the kernel programs.
@@ -35,6 +36,17 @@ enum Toolchain {
 }
 
 impl Compiler {
+    /// Installs what [`Self::find`] needs from Debian.
+    ///
+    /// # Errors
+    /// apt failed, or this is no Debian.
+    pub(crate) fn install() -> Result<()> {
+        match env::var("REMORA_EBPF_TOOLCHAIN") {
+            Ok(_) => Ok(()),
+            Err(_) => deps::apt(&PACKAGES),
+        }
+    }
+
     /// Finds the compiler, installing what is missing.
     ///
     /// # Errors
@@ -46,7 +58,7 @@ impl Compiler {
         };
         let version = match &toolchain {
             Toolchain::Debian => {
-                deps::apt(&["rustc-web", "rust-web-src"]).context(
+                deps::apt(&PACKAGES).context(
                     "no compiler for the kernel programs; with rustup, set \
                      REMORA_EBPF_TOOLCHAIN=nightly (needs its rust-src component)",
                 )?;

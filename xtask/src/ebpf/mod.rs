@@ -48,19 +48,19 @@ pub(crate) fn build() -> Result<()> {
     fs::create_dir_all(&dir)?;
     for (name, bytes) in &objects {
         fs::write(dir.join(name), bytes)?;
-        println!(
+        crate::process::say(&format!(
             "{}: {} bytes",
             workspace::relative(&dir.join(name)),
             bytes.len()
-        );
+        ));
     }
     let path = dir.join(manifest::NAME);
     fs::write(&path, manifest.to_string())?;
-    println!(
+    crate::process::say(&format!(
         "{}: sources {}",
         workspace::relative(&path),
         manifest.sources
-    );
+    ));
     Ok(())
 }
 
@@ -98,7 +98,10 @@ fn recorded() -> Result<Manifest> {
             problems.join("\n  ")
         );
     }
-    println!("kernel object matches its sources ({})", recorded.sources);
+    crate::process::say(&format!(
+        "kernel object matches its sources ({})",
+        recorded.sources
+    ));
     Ok(recorded)
 }
 
@@ -120,7 +123,7 @@ pub(crate) fn rebuild() -> Result<Option<String>> {
         .map(|(name, _)| name.as_str())
         .collect();
     if different.is_empty() {
-        println!("rebuilt, byte for byte the same");
+        crate::process::say("rebuilt, byte for byte the same");
         return Ok(None);
     }
     if built.compiler == recorded.compiler && built.linker == recorded.linker {
@@ -151,6 +154,14 @@ pub(crate) fn builds_agent(cargo: &mut Command) -> &mut Command {
         cargo.env("REMORA_BPF_OBJECT", object);
     }
     cargo
+}
+
+/// Installs the compiler's packages, ahead of time.
+///
+/// # Errors
+/// apt failed.
+pub(crate) fn install() -> Result<()> {
+    Compiler::install()
 }
 
 /// Builds every object and returns them, stripped, with the manifest that describes them.

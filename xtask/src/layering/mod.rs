@@ -86,10 +86,10 @@ pub(crate) fn check() -> Result<()> {
             problems.join("\n  ")
         );
     }
-    println!(
+    crate::process::say(&format!(
         "{} files of the agent import only what comes before them",
         files.len()
-    );
+    ));
     Ok(())
 }
 

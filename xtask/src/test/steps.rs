@@ -1,93 +1,152 @@
-//! The steps of `test`, the quick ones first, and those that install something after
-//! those that must work on a machine with nothing but Rust.
+//! The steps of `test`.
 
-use super::{Outcome, Step, libtest};
+use super::{Lane, Outcome, Step, libtest, programs};
 use crate::process::run;
 use crate::{deny, deps, ebpf, layering, vm, workspace};
 use anyhow::{Context as _, Result, ensure};
-use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// All steps, in order.
-pub(super) const STEPS: [Step; 15] = [
+/// All steps: those of a lane run in this order.
+pub(super) static STEPS: &[Step] = &[
     Step {
-        name: "fmt",
-        about: "source is formatted",
-        run: fmt,
-    },
-    Step {
-        name: "clippy",
-        about: "no lint warns",
-        run: clippy,
-    },
-    Step {
-        name: "rustdoc",
-        about: "documentation builds without a warning",
-        run: rustdoc,
+        name: "fetch",
+        about: "all that is installed, while the build runs",
+        lane: Lane::Fetch,
+        after: &[],
+        run: fetch,
     },
     Step {
         name: "layering",
         about: "modules import only earlier stages",
+        lane: Lane::Tools,
+        after: &[],
         run: layers,
     },
     Step {
         name: "check-ebpf",
         about: "the kernel object belongs to its sources",
+        lane: Lane::Tools,
+        after: &[],
         run: check_ebpf,
-    },
-    Step {
-        name: "demo",
-        about: "`remora demo` traces its own services",
-        run: demo,
-    },
-    Step {
-        name: "unit",
-        about: "tests that need no privilege",
-        run: unit,
-    },
-    Step {
-        name: "deny",
-        about: "licences, duplicates, sources, advisories",
-        run: dependencies,
     },
     Step {
         name: "rebuild-ebpf",
         about: "the kernel object builds from its sources",
+        lane: Lane::Tools,
+        after: &[],
         run: rebuild_ebpf,
+    },
+    Step {
+        name: "fmt",
+        about: "source is formatted",
+        lane: Lane::Tools,
+        after: &[],
+        run: fmt,
     },
     Step {
         name: "manifests",
         about: "files in deploy/ match their schemas",
+        lane: Lane::Tools,
+        after: &[],
         run: manifests,
+    },
+    Step {
+        name: "deny",
+        about: "licences, duplicates, sources, advisories",
+        lane: Lane::Tools,
+        after: &[],
+        run: dependencies,
+    },
+    Step {
+        name: "clippy",
+        about: "no lint warns",
+        lane: Lane::Build,
+        after: &[],
+        run: clippy,
+    },
+    Step {
+        name: "build",
+        about: "all test programs, with the kernel object that was built",
+        lane: Lane::Build,
+        after: &["rebuild-ebpf"],
+        run: build,
+    },
+    Step {
+        name: "release",
+        about: "the agent as it is shipped",
+        lane: Lane::Build,
+        after: &["rebuild-ebpf"],
+        run: release,
+    },
+    Step {
+        name: "doctests",
+        about: "examples in the documentation",
+        lane: Lane::Build,
+        after: &[],
+        run: doctests,
+    },
+    Step {
+        name: "rustdoc",
+        about: "documentation builds without a warning",
+        lane: Lane::Build,
+        after: &[],
+        run: rustdoc,
+    },
+    Step {
+        name: "unit",
+        about: "tests that need no privilege",
+        lane: Lane::Tests,
+        after: &["build"],
+        run: unit,
     },
     Step {
         name: "collector",
         about: "a third-party collector takes what is exported",
+        lane: Lane::Tests,
+        after: &["build"],
         run: collector,
     },
     Step {
         name: "readers",
         about: "profiles, read by programs of others",
+        lane: Lane::Tests,
+        after: &["build"],
         run: readers,
     },
     Step {
         name: "privileged",
         about: "real servers and clients, traced",
+        lane: Lane::Tests,
+        after: &["build"],
         run: privileged,
     },
     Step {
         name: "profiling",
         about: "programs with known stacks, and real ones, profiled",
+        lane: Lane::Tests,
+        after: &["build"],
         run: profiling,
+    },
+    Step {
+        name: "demo",
+        about: "`remora demo` traces its own services",
+        lane: Lane::Tests,
+        after: &["release"],
+        run: demo,
     },
     Step {
         name: "kernels",
         about: "the kernel matrix",
+        lane: Lane::Kernels,
+        after: &["release"],
         run: kernels,
     },
 ];
+
+/// Steps that run only when they are asked for by name.
+pub(super) static ON_DEMAND: &[Step] = &[];
 
 /// Test target that needs root.
 const PRIVILEGED: &str = "privileged";
@@ -138,7 +197,7 @@ fn rustdoc() -> Result<Outcome> {
         "--document-private-items",
         "--locked",
     ]);
-    run(doc.env("RUSTDOCFLAGS", "-D warnings"))?;
+    run(ebpf::builds_agent(&mut doc).env("RUSTDOCFLAGS", "-D warnings"))?;
     Ok(Outcome::one())
 }
 
@@ -166,54 +225,49 @@ fn dependencies() -> Result<Outcome> {
     })
 }
 
+/// Installs what the later steps need, so that they do not wait for the network.
+fn fetch() -> Result<Outcome> {
+    // First what the other lanes begin with.
+    ebpf::install()?;
+    let mut packages = vec!["python3-venv", "systemd", "golang-go", "chromium"];
+    let lists = [packages_of(PRIVILEGED)?, packages_of(PROFILING)?];
+    packages.extend(lists.iter().flatten().map(String::as_str));
+    packages.extend(vm::PACKAGES);
+    deps::apt(&packages)?;
+    rotel()?;
+    deps::venv("readers", MESSAGES)?;
+    vm::fetch()?;
+    Ok(Outcome::one())
+}
+
+fn build() -> Result<Outcome> {
+    programs::all().map(|_| Outcome::one())
+}
+
+fn release() -> Result<Outcome> {
+    vm::build_shipped().map(|_| Outcome::one())
+}
+
 fn demo() -> Result<Outcome> {
-    run(cargo("run").args(["--release", "--locked", "--", "demo"]))?;
+    run(Command::new(vm::build_shipped()?).arg("demo"))?;
     Ok(Outcome::one())
 }
 
 /// Everything but the tests that have a step of their own.
 fn unit() -> Result<Outcome> {
-    let mut tests = cargo("test");
-    tests.args([
-        "--workspace",
-        "--locked",
-        "--no-fail-fast",
-        "--lib",
-        "--bins",
-    ]);
-    for name in test_targets()? {
-        if ![PRIVILEGED, PROFILING, COLLECTOR, READERS].contains(&name.as_str()) {
-            tests.arg("--test").arg(name);
+    let mut outcome = Outcome::default();
+    for program in programs::all()? {
+        if ![PRIVILEGED, PROFILING, COLLECTOR, READERS].contains(&program.name.as_str()) {
+            outcome.add(libtest::run_program(&mut program.command())?);
         }
     }
-    let mut outcome = libtest::run(&mut tests)?;
-    // Documentation tests cannot be named together with other targets.
-    let mut docs = cargo("test");
-    let docs = libtest::run(docs.args(["--workspace", "--locked", "--no-fail-fast", "--doc"]))?;
-    outcome.passed += docs.passed;
-    outcome.failed += docs.failed;
-    outcome.remarks.extend(docs.remarks);
     Ok(outcome)
 }
 
-/// The integration tests of all packages.
-fn test_targets() -> Result<Vec<String>> {
-    let metadata = crate::process::output(cargo("metadata").args([
-        "--no-deps",
-        "--format-version",
-        "1",
-        "--offline",
-    ]))?;
-    let metadata: Value = serde_json::from_str(&metadata).context("cargo metadata")?;
-    let packages = metadata["packages"].as_array().context("no packages")?;
-    let targets = packages
-        .iter()
-        .filter_map(|package| package["targets"].as_array())
-        .flatten();
-    let tests = targets.filter(|target| target["kind"][0] == "test");
-    Ok(tests
-        .filter_map(|target| target["name"].as_str().map(str::to_owned))
-        .collect())
+fn doctests() -> Result<Outcome> {
+    let mut docs = cargo("test");
+    docs.args(["--workspace", "--locked", "--no-fail-fast", "--doc"]);
+    libtest::run(ebpf::builds_agent(&mut docs))
 }
 
 /// Installs the collector. Returns where its program is.
@@ -228,33 +282,17 @@ fn rotel() -> Result<PathBuf> {
 }
 
 fn collector() -> Result<Outcome> {
-    let mut tests = cargo("test");
-    tests.args([
-        "-p",
-        "remora",
-        "--locked",
-        "--no-fail-fast",
-        "--test",
-        COLLECTOR,
-    ]);
+    let mut tests = programs::named(COLLECTOR)?.command();
     tests.env("REMORA_TEST_ROTEL", rotel()?);
-    libtest::run(tests.env("REMORA_TEST_ALL", "1"))
+    libtest::run_program(tests.env("REMORA_TEST_ALL", "1"))
 }
 
 fn readers() -> Result<Outcome> {
     deps::apt(&["golang-go", "chromium"])?;
     let venv = deps::venv("readers", MESSAGES)?;
-    let mut tests = cargo("test");
-    tests.args([
-        "-p",
-        "remora",
-        "--locked",
-        "--no-fail-fast",
-        "--test",
-        READERS,
-    ]);
+    let mut tests = programs::named(READERS)?.command();
     tests.env("REMORA_TEST_PROTO_PYTHON", venv.join("bin/python3"));
-    libtest::run(tests.env("REMORA_TEST_ALL", "1"))
+    libtest::run_program(tests.env("REMORA_TEST_ALL", "1"))
 }
 
 fn privileged() -> Result<Outcome> {
@@ -267,30 +305,24 @@ fn profiling() -> Result<Outcome> {
 
 /// Runs a test target on this system, with the Debian packages it lists.
 fn needs_root(target: &str) -> Result<Outcome> {
+    let packages = packages_of(target)?;
+    deps::apt(&packages.iter().map(String::as_str).collect::<Vec<_>>())?;
+    let mut tests = programs::named(target)?.command();
+    tests.env("REMORA_TEST_ROTEL", rotel()?);
+    libtest::run_program(tests.env("REMORA_TEST_ALL", "1"))
+}
+
+/// The Debian packages that a test target lists.
+fn packages_of(target: &str) -> Result<Vec<String>> {
     let list = workspace::root().join(format!("agent/tests/{target}/packages.txt"));
     let list = fs::read_to_string(&list).with_context(|| format!("{}", list.display()))?;
-    let mut packages: Vec<&str> = list
-        .lines()
-        .map(str::trim)
-        .filter(|l| is_entry(l))
-        .collect();
+    let entries = list.lines().map(str::trim).filter(|line| is_entry(line));
+    let mut packages: Vec<String> = entries.map(str::to_owned).collect();
     // Not in the list: other sources of Node bring it along and exclude Debian's package.
     if deps::which("npm").is_none() {
-        packages.push("npm");
+        packages.push("npm".to_owned());
     }
-    deps::apt(&packages)?;
-    let mut tests = cargo("test");
-    tests.args([
-        "-p",
-        "remora",
-        "--locked",
-        "--no-fail-fast",
-        "--test",
-        target,
-    ]);
-    ebpf::builds_agent(&mut tests);
-    tests.env("REMORA_TEST_ROTEL", rotel()?);
-    libtest::run(tests.env("REMORA_TEST_ALL", "1"))
+    Ok(packages)
 }
 
 fn is_entry(line: &str) -> bool {
@@ -300,6 +332,7 @@ fn is_entry(line: &str) -> bool {
 fn manifests() -> Result<Outcome> {
     let script = workspace::root().join("deploy/check.sh");
     ensure!(script.exists(), "deploy/check.sh is missing");
+    deps::apt(&["python3-venv", "systemd"])?;
     run(Command::new("sh")
         .arg(script)
         .current_dir(workspace::root()))?;
@@ -311,7 +344,7 @@ fn kernels() -> Result<Outcome> {
     Ok(Outcome {
         passed: outcome.passed,
         failed: outcome.failed,
-        remarks: Vec::new(),
+        ..Outcome::default()
     })
 }
 

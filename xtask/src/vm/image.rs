@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Debian packages with the programs in the image and the emulator that boots it.
-const PACKAGES: [&str; 6] = [
+pub(crate) const PACKAGES: [&str; 6] = [
     "busybox-static",
     "nginx-light",
     "curl",
@@ -80,9 +80,11 @@ fn add_program(archive: &mut Archive, name: &str, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Builds the agent as it is shipped, which the demo has done before, and returns a copy
-/// without debug information: the machine holds all its files in memory.
-pub(crate) fn build_agent() -> Result<PathBuf> {
+/// Builds the agent as it is shipped.
+///
+/// # Errors
+/// It does not compile.
+pub(crate) fn build_shipped() -> Result<PathBuf> {
     let mut command = Command::new(workspace::cargo());
     command.current_dir(workspace::root()).args([
         "build",
@@ -96,12 +98,14 @@ pub(crate) fn build_agent() -> Result<PathBuf> {
     ]);
     ebpf::builds_agent(&mut command);
     process::run(&mut command)?;
+    Ok(workspace::target().join("release/remora"))
+}
+
+/// As [`build_shipped`]; returns a copy without debug information: the machine holds all
+/// its files in memory.
+pub(crate) fn build_agent() -> Result<PathBuf> {
+    let shipped = build_shipped()?;
     let stripped = workspace::target().join("vm/remora");
-    process::run(
-        Command::new("strip")
-            .arg("-o")
-            .arg(&stripped)
-            .arg(workspace::target().join("release/remora")),
-    )?;
+    process::run(Command::new("strip").arg("-o").arg(&stripped).arg(shipped))?;
     Ok(stripped)
 }

@@ -110,10 +110,10 @@ impl Apt {
         let apt = Self {
             dir: dir.to_owned(),
         };
-        eprintln!(
+        crate::process::say(&format!(
             "reading the package lists of {mirror} into {}",
             dir.display()
-        );
+        ));
         output(apt.command("apt-get").args(["-qq", "update"]))?;
         Ok(apt)
     }
@@ -137,7 +137,10 @@ impl Apt {
     /// Downloads the newest package of the series and unpacks it into `home`.
     fn unpack(&self, kernel: &Kernel, home: &Path) -> Result<()> {
         let package = self.newest(kernel)?;
-        eprintln!("downloading {package} from Debian {}", kernel.suite);
+        crate::process::say(&format!(
+            "downloading {package} from Debian {}",
+            kernel.suite
+        ));
         let download = self.dir.join("download").join(kernel.series);
         clear(&download)?;
         output(

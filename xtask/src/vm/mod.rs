@@ -11,8 +11,10 @@ mod qemu;
 mod smoke;
 mod verifier;
 
+use crate::process::{self, say};
 use crate::workspace;
 use anyhow::{Result, bail};
+pub(crate) use image::{PACKAGES, build_shipped};
 use kernel::{Kernel, MATRIX};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -69,6 +71,15 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     Ok(())
 }
 
+/// Installs and downloads what the matrix needs.
+///
+/// # Errors
+/// apt, or no Debian mirror can be reached.
+pub(crate) fn fetch() -> Result<()> {
+    image::install()?;
+    kernel::fetch(&MATRIX, false).map(drop)
+}
+
 /// Runs the whole matrix.
 pub(crate) fn run_all() -> Result<Outcome> {
     run(&Args {
@@ -112,9 +123,9 @@ fn run(args: &Args) -> Result<Outcome> {
                 Err(error) => problems.push(format!("{error:#}")),
             }
             let word = if problems.is_empty() { "ok" } else { "FAILED" };
-            println!("kernel {}: {word}", kernel.series);
+            say(&format!("kernel {}: {word}", kernel.series));
             for problem in &problems {
-                println!("  {problem}");
+                say(&format!("  {problem}"));
             }
             outcome.passed += u32::from(problems.is_empty());
             outcome.failed += u32::from(!problems.is_empty());
@@ -152,10 +163,12 @@ fn boot_batch(
         let machines: Vec<_> = batch
             .iter()
             .map(|(kernel, vmlinuz)| {
-                (
-                    *kernel,
-                    scope.spawn(move || inspect(*kernel, vmlinuz, initramfs, agent)),
-                )
+                let log = process::log();
+                let machine = scope.spawn(move || {
+                    process::log_to(log);
+                    inspect(*kernel, vmlinuz, initramfs, agent)
+                });
+                (*kernel, machine)
             })
             .collect();
         machines
@@ -176,11 +189,11 @@ fn inspect(kernel: Kernel, vmlinuz: &Path, initramfs: &Path, agent: bool) -> Res
     let run = qemu::boot(vmlinuz, initramfs, &dir)?;
     let release = run.section("kernel").join(" ");
     let seconds = run.took.as_secs_f32();
-    println!(
+    say(&format!(
         "kernel {}: {release}, {} requests, {seconds:.1} s",
         kernel.series,
         smoke::requests()
-    );
+    ));
     let mut problems = smoke::machine_problems(&run);
     if !release.starts_with(kernel.series) {
         problems.push(format!("the machine runs {release:?}"));

@@ -116,7 +116,9 @@ pub(crate) fn profile_problems(run: &Run) -> Vec<String> {
         let stopped = &process["stopped"];
         number(&stopped["not_ready"]) + number(&stopped["no_mapping"])
     });
-    println!("  profile: {complete} of {emitted} stacks reach their root, {early} came early");
+    crate::process::say(&format!(
+        "  profile: {complete} of {emitted} stacks reach their root, {early} came early"
+    ));
     let ready = emitted.saturating_sub(early);
     if ready < 20 || seen != emitted || complete * 100 < ready * WHOLE_STACKS {
         return problem(summary.to_string());

@@ -12,6 +12,8 @@ pub(crate) mod trace;
 use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
+use crate::turn;
+
 /// How long anything may take before a test gives up.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -72,12 +74,16 @@ pub(crate) enum Turn {
 
 /// Waits for a turn beside other tests.
 pub(crate) fn shared() -> Turn {
-    Turn::Shared(HOST.read().unwrap_or_else(PoisonError::into_inner))
+    Turn::Shared(turn::take(|| {
+        HOST.read().unwrap_or_else(PoisonError::into_inner)
+    }))
 }
 
 /// Waits until no other test runs.
 pub(crate) fn alone() -> Turn {
-    Turn::Alone(HOST.write().unwrap_or_else(PoisonError::into_inner))
+    Turn::Alone(turn::take(|| {
+        HOST.write().unwrap_or_else(PoisonError::into_inner)
+    }))
 }
 
 /// Returns from the test if it cannot run here (see [`privileged`]) and holds a turn
