@@ -3,7 +3,7 @@
 
 use super::{Outcome, Step, libtest};
 use crate::process::run;
-use crate::{deny, deps, ebpf, layering, vm, workspace};
+use crate::{deny, deps, ebpf, layering, peers, vm, workspace};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use std::fs;
@@ -64,7 +64,7 @@ pub(super) const STEPS: [Step; 15] = [
     },
     Step {
         name: "collector",
-        about: "a third-party collector takes what is exported",
+        about: "third-party collectors take what is exported",
         run: collector,
     },
     Step {
@@ -95,8 +95,8 @@ const PRIVILEGED: &str = "privileged";
 /// Test target that profiles and needs root as well.
 const PROFILING: &str = "profiling";
 
-/// Test target that needs the collector, and the collector.
-const COLLECTOR: &str = "rotel";
+/// Test target that needs collectors of others, and the one that PyPI has.
+const COLLECTOR: &str = "gateways";
 const COLLECTOR_VERSION: &str = "0.0.1a15";
 
 /// Test target that needs readers of others.
@@ -238,6 +238,7 @@ fn collector() -> Result<Outcome> {
         COLLECTOR,
     ]);
     tests.env("REMORA_TEST_ROTEL", rotel()?);
+    tests.env("REMORA_TEST_COLLECTOR", peers::program("collector")?);
     libtest::run(tests.env("REMORA_TEST_ALL", "1"))
 }
 
@@ -290,6 +291,7 @@ fn needs_root(target: &str) -> Result<Outcome> {
     ]);
     ebpf::builds_agent(&mut tests);
     tests.env("REMORA_TEST_ROTEL", rotel()?);
+    tests.env("REMORA_TEST_COLLECTOR", peers::program("collector")?);
     libtest::run(tests.env("REMORA_TEST_ALL", "1"))
 }
 
