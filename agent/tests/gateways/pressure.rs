@@ -118,6 +118,8 @@ fn what_it_refuses_comes_later_and_once() {
         assert_eq!((end.delivered, end.dropped_total()), (made, 0), "{end:?}");
         let log = gateway.log();
         assert!(log.contains("Refusing data"), "{log}");
+        // What waits for its decision when it ends may be lost: a surprise of its own.
+        wait(|| collector::spans(dir.path()).len() as u64 >= made);
         gateway.stop();
         let spans = collector::spans(dir.path());
         assert_eq!(ids(&spans), (1..=made).collect::<Vec<_>>(), "{protocol}");
