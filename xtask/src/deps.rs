@@ -81,11 +81,19 @@ pub(crate) fn cargo_install(name: &str, version: &str) -> Result<()> {
 /// # Errors
 /// Python cannot be installed, or PyPI cannot be reached.
 pub(crate) fn venv(name: &str, requirement: &str) -> Result<PathBuf> {
+    venv_in(&workspace::target().join("venv"), name, requirement)
+}
+
+/// A Python environment in the folder `name` of `parent` with this requirement installed.
+///
+/// # Errors
+/// As [`venv`].
+pub(crate) fn venv_in(parent: &Path, name: &str, requirement: &str) -> Result<PathBuf> {
     apt(&["python3-venv"])?;
     // Not the lock of apt: two venvs do not wait for a hundred Debian packages.
     static MAKING: Mutex<()> = Mutex::new(());
     let _one = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
-    let dir = workspace::target().join("venv").join(name);
+    let dir = parent.join(name);
     let installed = dir.join("requirement");
     if fs::read_to_string(&installed).is_ok_and(|found| found == requirement) {
         return Ok(dir);

@@ -7,6 +7,7 @@ mod deny;
 mod deps;
 mod ebpf;
 mod layering;
+mod peers;
 mod picture;
 mod process;
 mod test;
@@ -40,6 +41,11 @@ enum Task {
     Layering,
     /// Check licences, duplicates, sources and advisories of the dependencies
     Deny,
+    /// Build a program of others that tests talk to, unless it was before, and say where it is
+    Peer {
+        /// Its name, such as `collector`
+        name: String,
+    },
     /// Boot the kernel matrix, trace real requests in it, and count
     TestVm(vm::Args),
     /// Measure each kernel program with the kernel's own run-time statistics
@@ -73,6 +79,10 @@ fn main() -> ExitCode {
         Task::Test(args) => test::main(&args),
         Task::Layering => layering::check().map(done),
         Task::Deny => deny::check().map(|_| true),
+        Task::Peer { name } => peers::program(&name).map(|path| {
+            println!("{}", path.display());
+            true
+        }),
         Task::TestVm(args) => vm::main(&args).map(done),
         Task::BenchHooks(args) => bench::hooks::main(&args).map(done),
         Task::BenchThroughput(args) => bench::throughput::main(&args).map(done),

@@ -15,6 +15,8 @@ mod front;
 mod grpc;
 mod http;
 mod pace;
+#[path = "../support/pki.rs"]
+mod pki;
 #[path = "../support/ports.rs"]
 mod ports;
 mod probe;

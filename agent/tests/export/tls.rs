@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use remora::delivery::export::exporter::{ExportSettings, Exporter};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
@@ -13,30 +12,8 @@ use rustls::{RootCertStore, ServerConfig};
 use tonic::transport::{Certificate, Identity, ServerTlsConfig};
 
 use crate::front::Front;
+pub(crate) use crate::pki::{Pki, pki};
 use crate::receiver::{Receiver, push, settings, start, wait};
-
-pub(crate) struct Pki {
-    pub(crate) ca: rcgen::Certificate,
-    server: (rcgen::Certificate, KeyPair),
-    client: (rcgen::Certificate, KeyPair),
-}
-
-pub(crate) fn pki() -> Pki {
-    let ca_key = KeyPair::generate().unwrap();
-    let mut params = CertificateParams::new(vec![]).unwrap();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let ca = params.self_signed(&ca_key).unwrap();
-    let issuer = Issuer::from_params(&params, ca_key);
-    let leaf = |names: &[&str]| {
-        let key = KeyPair::generate().unwrap();
-        let params =
-            CertificateParams::new(names.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>());
-        let params = params.unwrap();
-        (params.signed_by(&key, &issuer).unwrap(), key)
-    };
-    let (server, client) = (leaf(&["127.0.0.1", "gateway.test"]), leaf(&["agent"]));
-    Pki { ca, server, client }
-}
 
 impl Pki {
     fn rustls(&self, client_auth: bool) -> Arc<ServerConfig> {
@@ -90,20 +67,6 @@ impl Pki {
     ) -> ExportSettings {
         let endpoint = format!("https://{}", receiver.address);
         self.at(&endpoint, protocol, directory, ca, client)
-    }
-
-    /// Replaces the files.
-    fn write(&self, directory: &Path) -> [String; 3] {
-        let write = |name: &str, text: String| {
-            let path = directory.join(name);
-            std::fs::write(&path, text).unwrap();
-            path.to_str().unwrap().to_owned()
-        };
-        [
-            write("ca.pem", self.ca.pem()),
-            write("client.pem", self.client.0.pem()),
-            write("client.key", self.client.1.serialize_pem()),
-        ]
     }
 
     fn at(

@@ -20,8 +20,12 @@
 
 mod cases;
 mod clients;
+#[path = "../support/collector.rs"]
+mod collector;
 mod grpc;
 mod harness;
+#[path = "../support/pki.rs"]
+mod pki;
 #[path = "../support/ports.rs"]
 mod ports;
 #[path = "../support/otlp_profiles.rs"]

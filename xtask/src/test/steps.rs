@@ -2,7 +2,7 @@
 
 use super::{Lane, Outcome, Step, libtest, programs};
 use crate::process::run;
-use crate::{deny, deps, ebpf, layering, vm, workspace};
+use crate::{deny, deps, ebpf, layering, peers, vm, workspace};
 use anyhow::{Context as _, Result, ensure};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -103,7 +103,7 @@ pub(super) static STEPS: &[Step] = &[
     },
     Step {
         name: "collector",
-        about: "a third-party collector takes what is exported",
+        about: "collectors of others take what is exported",
         lane: Lane::Tests,
         after: &["build"],
         run: collector,
@@ -154,8 +154,8 @@ const PRIVILEGED: &str = "privileged";
 /// Test target that profiles and needs root as well.
 const PROFILING: &str = "profiling";
 
-/// Test target that needs the collector, and the collector.
-const COLLECTOR: &str = "rotel";
+/// Test target that needs collectors of others, and the one that PyPI has.
+const COLLECTOR: &str = "gateways";
 const COLLECTOR_VERSION: &str = "0.0.1a15";
 
 /// Test target that needs readers of others.
@@ -237,6 +237,7 @@ fn fetch() -> Result<Outcome> {
     rotel()?;
     deps::venv("readers", MESSAGES)?;
     vm::fetch()?;
+    peers::program("collector")?;
     Ok(Outcome::one())
 }
 
@@ -284,6 +285,7 @@ fn rotel() -> Result<PathBuf> {
 fn collector() -> Result<Outcome> {
     let mut tests = programs::named(COLLECTOR)?.command();
     tests.env("REMORA_TEST_ROTEL", rotel()?);
+    tests.env("REMORA_TEST_COLLECTOR", peers::program("collector")?);
     libtest::run_program(tests.env("REMORA_TEST_ALL", "1"))
 }
 
@@ -309,6 +311,7 @@ fn needs_root(target: &str) -> Result<Outcome> {
     deps::apt(&packages.iter().map(String::as_str).collect::<Vec<_>>())?;
     let mut tests = programs::named(target)?.command();
     tests.env("REMORA_TEST_ROTEL", rotel()?);
+    tests.env("REMORA_TEST_COLLECTOR", peers::program("collector")?);
     libtest::run_program(tests.env("REMORA_TEST_ALL", "1"))
 }
 

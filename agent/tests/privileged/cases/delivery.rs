@@ -43,7 +43,7 @@ fn with_metrics(exporter: &str, port: u16, endpoint: u16, dir: &Path, log: &Path
     )
 }
 
-fn says(log: &Path, what: &str) {
+pub(super) fn says(log: &Path, what: &str) {
     wait_until(what, || {
         let said = fs::read_to_string(log).unwrap_or_default();
         let found = said.contains(what);

@@ -3,6 +3,7 @@
 mod aborts;
 mod attach;
 mod bulk;
+mod collector;
 mod context;
 mod delivery;
 mod early;

@@ -2,30 +2,14 @@
 //! the exporter sends, decodes it, and passes it on.
 //!
 //! Needs its binary (`pip install rotel`; the wheel holds it as `rotel/rotel-agent`):
-//! `REMORA_TEST_ROTEL=/path/to/rotel-agent cargo test --test rotel`.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test panics when something is wrong"
-)]
-
-#[path = "support/ports.rs"]
-mod ports;
-#[path = "export/receiver.rs"]
-#[allow(dead_code, reason = "the other half of it is for the export tests")]
-mod receiver;
-#[path = "export/sample.rs"]
-#[allow(dead_code, reason = "as above")]
-mod sample;
-
+//! `REMORA_TEST_ROTEL=/path/to/rotel-agent cargo test --test gateways -- rotel`.
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use opentelemetry_proto::tonic::resource::v1::Resource;
-use receiver::{Receiver, free_address, push, settings, start, wait};
+use crate::receiver::{self, Receiver, free_address, push, settings, start, wait};
+use crate::{all, encoded, sorted};
 
 /// Spans of each run.
 const SPANS: u64 = 5000;
@@ -43,7 +27,7 @@ impl Drop for Rotel {
 fn binary() -> Option<PathBuf> {
     match std::env::var_os("REMORA_TEST_ROTEL") {
         Some(path) if !path.is_empty() => Some(path.into()),
-        _ if std::env::var_os("REMORA_TEST_ALL").is_some_and(|all| all == "1") => panic!(
+        _ if all() => panic!(
             "rotel is missing: python3 -m venv V && V/bin/pip install rotel, then set \
              REMORA_TEST_ROTEL=V/lib/python3.*/site-packages/rotel/rotel-agent"
         ),
@@ -121,7 +105,7 @@ fn through(ours: &str, theirs: &str, gzip: bool) {
     let spans = receiver.spans();
     assert_eq!(receiver::ids(&spans), (1..=SPANS).collect::<Vec<_>>());
     // What comes out is what went in, span by span and resource by resource.
-    let expected = encoded_here();
+    let expected = encoded();
     let ours = &expected.resource_spans[0];
     let mut span = spans[0].clone();
     span.span_id
@@ -133,21 +117,6 @@ fn through(ours: &str, theirs: &str, gzip: bool) {
             assert_eq!(group.scope_spans[0].scope, ours.scope_spans[0].scope);
         }
     }
-}
-
-fn sorted(resource: Option<Resource>) -> Resource {
-    let mut resource = resource.expect("a resource");
-    resource.attributes.sort_by(|a, b| a.key.cmp(&b.key));
-    resource
-}
-
-fn encoded_here() -> opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest {
-    use prost::Message;
-    use remora::delivery::export::otlp::Encoder;
-    let settings = settings(&[]);
-    let mut encoder = Encoder::new(settings.span, settings.host);
-    encoder.push(&sample::server().exchange());
-    Message::decode(encoder.seal().unwrap().body).unwrap()
 }
 
 #[test]
