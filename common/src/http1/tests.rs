@@ -51,6 +51,7 @@ pub(crate) fn drive(
                 // SAFETY: the window has its slack, and `new` keeps the length in bounds.
                 let event = unsafe { stream.lines(window.as_ptr(), carried + new) };
                 let consumed = stream.at as usize;
+                let before = rest;
                 assert!(consumed >= carried && consumed <= carried + new);
                 if in_head {
                     head.extend_from_slice(&rest[..consumed - carried]);
@@ -58,6 +59,15 @@ pub(crate) fn drive(
                 rest = &rest[consumed - carried..];
                 match event {
                     Event::Bad => return Err(()),
+                    Event::Stray if seen.is_empty() => return Err(()),
+                    Event::Stray => {
+                        rest = before;
+                        match stream.stray(carried as u64, rest.len() as u64) {
+                            0 => rest = &[],
+                            taken => rest = &rest[taken as usize..],
+                        }
+                        head.clear();
+                    }
                     Event::More | Event::Chunk => {}
                     Event::TrailersEnd => complete = true,
                     Event::HeadEnd => match stream.settle(class) {
@@ -70,6 +80,10 @@ pub(crate) fn drive(
                                 head: head.clone(),
                             });
                             return Ok((seen, stream));
+                        }
+                        Settled::Unframed => {
+                            complete = true;
+                            rest = &[];
                         }
                         Settled::Interim => {
                             stream.reset_head();
