@@ -186,6 +186,14 @@ pub mod message_flags {
     pub const FRAMING_LOST: u16 = 1 << 7;
     /// No request was seen for this response: it was under way when the agent came.
     pub const ORPHAN: u16 = 1 << 8;
+    /// What the head says, or a chunk size, does not tell where the message ends (a
+    /// malformed or contradictory `Content-Length`, an unknown coding): `body_bytes` is a
+    /// lower bound. It is complete as far as it can be followed.
+    pub const UNFRAMED: u16 = 1 << 9;
+    /// The end of the request's first line was not seen yet, nor an answer: it may turn out to
+    /// be none, and then ends with its connection, in no count. (A later record of the same
+    /// message without this bit says that it is one.)
+    pub const CANDIDATE: u16 = 1 << 10;
 }
 
 /// A part of one HTTP/1 message. Head bytes follow the record: the first

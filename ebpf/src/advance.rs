@@ -7,16 +7,18 @@
 use aya_ebpf::EbpfContext;
 use aya_log_ebpf::debug;
 use remora_common::config::config_flags;
-use remora_common::counters::Counter;
-use remora_common::http1::{CARRY, Event, Settled, Stream, WINDOW_MAX, class, likeness, phase};
-use remora_common::http2::{PREFACE, PREFACE_START};
-use remora_common::record::{close_reason, message_flags};
-
-use crate::kernel::{Caller, bounded, can, read_user, read_user_bytes};
-use crate::maps::{ADVANCE, ANNOUNCE, CONNS, FRAMES, GIVE_UP, STAGES, count};
-use crate::state::{Conn, HTTP1, SEND, Task};
-use crate::{conn, emit, frames, maps, serving};
+use remora_common::http1::{Stream, phase};
 use remora_common::record::role;
+
+use crate::emit::{self, RESPONSE_HEAD_BYTES};
+use crate::kernel::{Caller, bounded, can, read_user_bytes};
+use crate::lines::lines;
+use crate::maps::{
+    self, ADVANCE, ANNOUNCE, CONNS, FRAMES, GIVE_UP, PREAMBLE, SKIM, STAGES, config,
+};
+use crate::pieces::{consume, next_batch, next_piece};
+use crate::report::report;
+use crate::state::{Conn, HTTP1, SEND, Task};
 
 /// Windows looked at in one run of the program, and smaller steps after each. The
 /// verifier walks through every one of them.
@@ -24,9 +26,9 @@ const WINDOWS: u32 = 1;
 const STEPS: u32 = 48;
 
 /// What a step leads to.
-const NOTHING: u32 = 0;
-const PART: u32 = 1;
-const END: u32 = 2;
+pub const NOTHING: u32 = 0;
+pub const PART: u32 = 1;
+pub const END: u32 = 2;
 pub const SWITCHED: u32 = 3;
 pub const FRAMING_LOST: u32 = 4;
 /// Lines are to be looked at.
@@ -35,29 +37,7 @@ const WINDOW: u32 = 5;
 const DONE: u32 = 6;
 
 /// Runs of the program for one call.
-const RUNS: u32 = 29;
-
-/// `struct iovec`.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub struct IoVec {
-    pub base: u64,
-    pub len: u64,
-}
-
-/// `struct user_msghdr`, up to the number of buffers.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub struct MsgHdr {
-    name: u64,
-    name_len: u64,
-    pub iov: u64,
-    pub iov_len: u64,
-}
-
-/// Bytes from one `struct mmsghdr` to the next, and where its length is.
-const BATCH_STRIDE: u64 = 64;
-pub const BATCH_LEN: u64 = 56;
+pub const RUNS: u32 = 29;
 
 #[inline(always)]
 pub fn advance<C: EbpfContext>(ctx: &C) -> Option<()> {
@@ -85,6 +65,10 @@ pub unsafe fn run<C: EbpfContext>(ctx: &C, task: *mut Task, conn: *mut Conn) -> 
     unsafe {
         let request = ((*conn).role == role::SERVER) != ((*task).direction == SEND);
         let stream = stream_of(task, conn, request)?;
+        if may_be_left_out(task, conn, stream) {
+            STAGES.tail_call(ctx, PREAMBLE);
+            return None;
+        }
         if (*task).piece_len == 0 && (*task).left != 0 {
             // The first of several buffers, or else the only window of this run is spent on
             // finding that there is one. If it cannot be read, a step will tell.
@@ -137,6 +121,10 @@ pub unsafe fn run<C: EbpfContext>(ctx: &C, task: *mut Task, conn: *mut Conn) -> 
         // The kernel lets a program continue 33 times; the last times are for giving up.
         (*task).runs += 1;
         if (*task).runs < RUNS {
+            if only_passes(task, stream) {
+                STAGES.tail_call(ctx, SKIM);
+                return None;
+            }
             STAGES.tail_call(ctx, ADVANCE);
         }
         (*task).pending = FRAMING_LOST as u8;
@@ -145,11 +133,47 @@ pub unsafe fn run<C: EbpfContext>(ctx: &C, task: *mut Task, conn: *mut Conn) -> 
     None
 }
 
+/// Whether the call may begin with another request in place of a body: the request was answered
+/// before any byte of its body came (`Expect: 100-continue`, refused).
+#[inline(always)]
+unsafe fn may_be_left_out(task: *mut Task, conn: *mut Conn, stream: *mut Stream) -> bool {
+    // SAFETY: valid map values, promised by the caller.
+    unsafe {
+        (*stream).body == 0
+            && ((*stream).phase == phase::BODY || (*stream).phase == phase::CHUNK_LINE)
+            && (*stream).response == 0
+            && (*conn).response.index > (*stream).index
+            && (*stream).carry_len == 0
+            && (*task).runs == 0
+            && (*task).pending == NOTHING as u8
+            && (*task).left != 0
+    }
+}
+
+/// Whether nothing is done with the header lines to come but to look for the end of the head:
+/// as many of its bytes were sent as are asked for.
+#[inline(always)]
+pub unsafe fn only_passes(task: *mut Task, stream: *mut Stream) -> bool {
+    // SAFETY: valid map values, promised by the caller.
+    unsafe {
+        let limit = if (*stream).response == 0 {
+            config!(head_bytes)
+        } else {
+            RESPONSE_HEAD_BYTES
+        };
+        (*stream).phase == phase::HEAD
+            && (*stream).captured >= limit
+            && (*task).staged == 0
+            && (*task).left != 0
+            && (*task).pending == NOTHING as u8
+    }
+}
+
 /// The direction of the connection that the call moves on. The offset takes a detour
 /// through memory, so that the verifier sees one pointer with a range and not two
 /// pointers, each to be followed through all of the program.
 #[inline(always)]
-unsafe fn stream_of(task: *mut Task, conn: *mut Conn, request: bool) -> Option<*mut Stream> {
+pub unsafe fn stream_of(task: *mut Task, conn: *mut Conn, request: bool) -> Option<*mut Stream> {
     // SAFETY: valid map values, promised by the caller.
     unsafe {
         let at = if request {
@@ -269,78 +293,6 @@ pub fn announce<C: EbpfContext>(ctx: &C) -> Option<()> {
     None
 }
 
-/// Stops following the connection of a call as what it was: it switched to another
-/// protocol, which may be HTTP/2, or its framing was lost.
-#[inline(always)]
-pub fn give_up<C: EbpfContext>(ctx: &C) -> Option<()> {
-    let task = maps::task(Caller::current())?;
-    // SAFETY: valid map values.
-    unsafe {
-        let sk = (*task).sk;
-        let conn = CONNS.get_ptr_mut(sk)?;
-        let switched = (*task).pending as u32 == SWITCHED;
-        (*task).pending = NOTHING as u8;
-        (*task).staged = 0;
-        if (*conn).protocol == HTTP1 {
-            let mut goes_on = false;
-            if switched && (*task).upgraded != 0 {
-                // What comes next tells whether it is HTTP/2.
-                frames::upgrade(conn);
-                if (*task).left == 0 {
-                    return None;
-                }
-                goes_on = true;
-            }
-            let request = &raw const (*conn).request;
-            if !switched
-                && (*request).index == 0
-                && (*request).started == 0
-                && (*task).look_first == PREFACE_START
-            {
-                // HTTP/2's preface, which is made to look like a request, in pieces: the
-                // bytes of earlier calls are gone, those of this one are still to come.
-                frames::preface(conn, PREFACE - (*task).look_carried as u8);
-                goes_on = true;
-            }
-            if goes_on {
-                (*task).stage = FRAMES as u8;
-                STAGES.tail_call(ctx, FRAMES);
-                return None;
-            }
-        }
-        let ino = (*conn).ino;
-        let reason = if switched {
-            close_reason::SWITCHED
-        } else {
-            close_reason::FRAMING_LOST
-        };
-        if !switched {
-            count(Counter::FramingLost);
-            if can(config_flags::DEBUG) {
-                let phase = if (*conn).protocol == HTTP1 {
-                    [(*conn).request.phase, (*conn).response.phase]
-                } else {
-                    [(*conn).frames[0].kind, (*conn).frames[1].kind]
-                };
-                debug!(
-                    ctx,
-                    "process {} connection {}: framing lost on HTTP/{}, direction {}, within {} and {}, {} bytes of the call left",
-                    (*task).tgid,
-                    (*conn).id,
-                    if (*conn).protocol == HTTP1 { 1u8 } else { 2 },
-                    (*task).direction,
-                    phase[0],
-                    phase[1],
-                    (*task).left
-                );
-            }
-        }
-        conn::close(conn, sk, reason, 0, false);
-        conn::other(sk, ino, switched);
-    }
-    None
-}
-
 /// The call is accounted.
 #[inline(always)]
 unsafe fn done(task: *mut Task, conn: *mut Conn) -> Option<()> {
@@ -351,298 +303,4 @@ unsafe fn done(task: *mut Task, conn: *mut Conn) -> Option<()> {
         }
     }
     None
-}
-
-/// Passes over `n` bytes of the current piece.
-///
-/// # Safety
-/// A valid map value.
-#[inline(always)]
-pub unsafe fn consume(task: *mut Task, n: u64) {
-    // SAFETY: a valid map value, promised by the caller.
-    unsafe {
-        if (*task).piece != 0 {
-            (*task).piece += n;
-        }
-        (*task).piece_len = (*task).piece_len.wrapping_sub(n);
-        (*task).left = (*task).left.wrapping_sub(n);
-    }
-}
-
-/// Takes up the next buffer of the call.
-///
-/// # Safety
-/// A valid map value.
-#[inline(always)]
-pub unsafe fn next_piece(task: *mut Task) -> bool {
-    // SAFETY: a valid map value, promised by the caller.
-    unsafe {
-        if (*task).iov_left == 0 {
-            return false;
-        }
-        // To the map, not to the stack: a call without several buffers would leave the stack
-        // as it is, and the verifier would follow both through all that comes.
-        let to = (&raw mut (*task).piece).cast::<u8>();
-        if !read_user_bytes(to, size_of::<IoVec>() as u32, (*task).iov) {
-            return false;
-        }
-        (*task).iov += size_of::<IoVec>() as u64;
-        (*task).iov_left -= 1;
-        let left = (*task).left;
-        if (*task).piece_len > left {
-            (*task).piece_len = left;
-        }
-        true
-    }
-}
-
-/// Takes up the next message of a `recvmmsg` or `sendmmsg`.
-///
-/// # Safety
-/// A valid map value.
-#[inline(always)]
-pub unsafe fn next_batch(task: *mut Task) -> bool {
-    // SAFETY: a valid map value, promised by the caller.
-    unsafe {
-        let at = (*task).batch;
-        let Some(header) = read_user::<MsgHdr>(at) else {
-            return false;
-        };
-        let Some(len) = read_user::<u32>(at + BATCH_LEN) else {
-            return false;
-        };
-        (*task).batch = at + BATCH_STRIDE;
-        (*task).batch_left -= 1;
-        (*task).iov = header.iov;
-        (*task).iov_left = header.iov_len as u32;
-        (*task).piece_len = 0;
-        (*task).left = len as u64;
-        true
-    }
-}
-
-/// Bits of `Task::look_flags`: the window begins within a head.
-const IN_HEAD: u32 = 1;
-/// The message was not known to be one before this window.
-const UNKNOWN: u32 = 2;
-
-/// Loads the next window of the current piece, behind the bytes carried over.
-///
-/// What is needed after the window was scanned goes to memory, not to registers: the
-/// verifier walks through the scan once for every combination of constants that live
-/// across it.
-#[inline(always)]
-unsafe fn load_window(task: *mut Task, stream: *mut Stream) -> bool {
-    // SAFETY: valid map values, promised by the caller, for the whole function.
-    unsafe {
-        let window = (&raw mut (*task).window).cast::<u8>();
-        if (*task).piece == 0 {
-            return false;
-        }
-        let carried = bounded((*stream).restore_carry(window) as u64, 0x7f) as usize;
-        if carried > CARRY {
-            return false;
-        }
-        let room = WINDOW_MAX - carried;
-        let have = (*task).piece_len;
-        let new = if have < room as u64 {
-            have
-        } else {
-            room as u64
-        };
-        let new = bounded(new, 0x3ff) as usize;
-        if !read_user_bytes(window.add(carried), new as u32, (*task).piece) {
-            return false;
-        }
-        if (*stream).first == 0 {
-            (*stream).first = (*task).first;
-        }
-        (*stream).last = (*task).last;
-        let mut flags = 0;
-        if (*stream).phase <= phase::HEAD {
-            flags |= IN_HEAD;
-        }
-        if (*stream).started == 0 && (*stream).long_line == 0 {
-            flags |= UNKNOWN;
-        }
-        (&raw mut (*task).look_flags).write_volatile(flags);
-        (&raw mut (*task).look_carried).write_volatile(carried as u32);
-        // The carried bytes of a message that has not begun were not sent yet.
-        let skip = if (*stream).started == 0 {
-            0
-        } else {
-            carried as u32
-        };
-        (&raw mut (*task).staged_skip).write_volatile(skip);
-        (&raw mut (*task).look_len).write_volatile((carried + new) as u32);
-        (&raw mut (*task).look_first).write_volatile(window.cast::<u64>().read());
-        true
-    }
-}
-
-/// Looks at one window of lines.
-#[inline(always)]
-unsafe fn lines(task: *mut Task, conn: *mut Conn, stream: *mut Stream) -> u32 {
-    // SAFETY: valid map values, promised by the caller, for the whole function.
-    unsafe {
-        if !load_window(task, stream) {
-            return FRAMING_LOST;
-        }
-        let window = (&raw const (*task).window).cast::<u8>();
-        let len = (&raw const (*task).look_len).read_volatile() as usize;
-        if len > WINDOW_MAX {
-            return FRAMING_LOST;
-        }
-        let event = (*stream).lines(window, len);
-        (&raw mut (*task).look_event).write_volatile(event as u32);
-        let event = (&raw const (*task).look_event).read_volatile();
-        if event == Event::Bad as u32 {
-            return FRAMING_LOST;
-        }
-        let flags = (&raw const (*task).look_flags).read_volatile();
-        let carried = (&raw const (*task).look_carried).read_volatile();
-        let consumed = (&raw const (*stream).at).read_volatile();
-        consume(task, consumed.wrapping_sub(carried) as u64 & 0x3ff);
-        let stream = &mut *stream;
-        let request = stream.response == 0;
-        let interim = !request && stream.status < 200 && stream.status != 101;
-        let known = stream.phase != phase::START || stream.long_line != 0;
-        if flags == IN_HEAD | UNKNOWN && known && !interim {
-            begin(
-                conn,
-                stream,
-                (&raw const (*task).look_first).read_volatile(),
-            );
-        }
-        if flags & IN_HEAD != 0 && stream.started != 0 && stream.orphan == 0 {
-            (*task).staged = consumed;
-        }
-        if event == Event::TrailersEnd as u32 {
-            return END;
-        }
-        if event != Event::HeadEnd as u32 {
-            return NOTHING;
-        }
-        let bit = 1u64 << (stream.index & 63);
-        let class = if request {
-            class::PLAIN
-        } else if (*conn).head_requests & bit != 0 {
-            class::HEAD
-        } else if (*conn).connect_requests & bit != 0 {
-            class::CONNECT
-        } else {
-            class::PLAIN
-        };
-        match stream.settle(class) {
-            Settled::Body => NOTHING,
-            Settled::Complete => END,
-            Settled::Switched => SWITCHED,
-            Settled::Interim => {
-                stream.reset_head();
-                NOTHING
-            }
-        }
-    }
-}
-
-/// The message is known to be one: its start line is complete, or too long to doubt.
-#[inline(always)]
-unsafe fn begin(conn: *mut Conn, stream: *mut Stream, low: u64) {
-    // SAFETY: valid map values, promised by the caller, for the whole function.
-    unsafe {
-        (*stream).started = 1;
-        if (*stream).response == 0 {
-            count(Counter::Started);
-            classify(conn, low);
-        } else {
-            let index = (*stream).index;
-            if index >= (*conn).begun() && index >= (*conn).sending {
-                (*stream).orphan = 1;
-                count(Counter::Orphans);
-            }
-        }
-    }
-}
-
-/// Notes the class of the request that begins with `low`.
-#[inline(always)]
-pub unsafe fn classify(conn: *mut Conn, low: u64) {
-    // SAFETY: a valid map value, promised by the caller, for the whole function.
-    unsafe {
-        let bit = 1u64 << ((*conn).request.index & 63);
-        let class = likeness::class_of(low);
-        (*conn).head_requests &= !bit;
-        (*conn).connect_requests &= !bit;
-        if class == class::HEAD {
-            (*conn).head_requests |= bit;
-        } else if class == class::CONNECT {
-            (*conn).connect_requests |= bit;
-        }
-    }
-}
-
-/// Sends what `action` says and keeps the ledger.
-#[inline(always)]
-unsafe fn report(task: *mut Task, conn: *mut Conn, stream: *mut Stream, action: u32) {
-    // SAFETY: valid map values, promised by the caller, for the whole function.
-    unsafe {
-        let request = (*stream).response == 0;
-        let mut end = 0;
-        if action != PART {
-            end = message_flags::END;
-            if action == SWITCHED {
-                end |= message_flags::SWITCHED;
-            }
-        }
-        if (*stream).phase == phase::UNTIL_CLOSE {
-            end |= message_flags::UNTIL_CLOSE;
-        }
-        if request && (*conn).response.orphan != 0 {
-            // Its request was not seen, so neither was whether a body belongs to it. It is
-            // over now that the next request begins. (Not where the beginning is found:
-            // the verifier would follow it through all that comes between.)
-            (*conn).response.reset_head();
-        }
-        let index = (*stream).index;
-        let bit = 1u64 << (index & 63);
-        let mut lost = (*stream).lost != 0;
-        // The request's loss is the exchange's: its response need not be sent.
-        let finishes = !request && action != PART && (*stream).orphan == 0;
-        if !request && (*conn).lost & bit != 0 {
-            lost = true;
-        }
-        let refused = (*task).refused != 0;
-        if (*stream).orphan == 0 && !lost && (refused || !emit::message(task, conn, stream, end)) {
-            lost = true;
-            (*stream).lost = 1;
-            if request {
-                if (*conn).response.index > index {
-                    // Answered before: nobody else will count it.
-                    count(Counter::RingFull);
-                } else {
-                    (*conn).lost |= bit;
-                }
-            }
-        }
-        if finishes {
-            count(Counter::Finished);
-            if lost {
-                count(Counter::RingFull);
-                (*conn).lost &= !bit;
-            }
-        }
-        if action != PART && (*conn).role == role::SERVER {
-            if request {
-                serving::begins(conn, (*task).tid, index);
-            } else {
-                serving::ends(conn);
-            }
-        }
-        if action != PART {
-            if request || (*stream).orphan == 0 {
-                (*stream).index = index + 1;
-            }
-            (*stream).reset_head();
-        }
-    }
 }

@@ -137,6 +137,10 @@ fn first_sight(
         if like == likeness::NEVER {
             other.looks = NEVER;
         }
+        if like == likeness::BLANK {
+            // A request may come next, the same way.
+            other.direction = u32::MAX;
+        }
         if other.looks >= LOOKS {
             count(Counter::OtherConns);
         }
@@ -160,7 +164,7 @@ fn first_sight(
         }
         return None;
     }
-    let _ = OTHERS.remove(sk);
+    // What is known of the socket stays, for `unfounded`.
     let conn = CONNS.get_ptr_mut(sk)?;
     // SAFETY: the helper has no conditions.
     let now = unsafe { bpf_ktime_get_ns() };
@@ -312,7 +316,8 @@ pub unsafe fn close(conn: *mut Conn, sk: u64, reason: u8, errno: u32, peer_finis
         let begun = (*conn).begun();
         let answered = (*conn).response.index;
         let in_flight = begun.saturating_sub(answered) as u64;
-        let request_open = (*conn).request.started != 0;
+        let candidate = (*conn).request.candidate != 0;
+        let request_open = (*conn).request.started != 0 && !candidate;
         let mut response_open = ((*conn).response.started != 0) as u8;
         let mut response_body = 0;
         let mut response_last = 0;
@@ -330,9 +335,11 @@ pub unsafe fn close(conn: *mut Conn, sk: u64, reason: u8, errno: u32, peer_finis
         if (*conn).response.lost != 0 {
             lost |= 1 << (answered & 63);
         }
+        // What never became a request cannot be lost.
+        lost &= !((candidate as u64) << ((*conn).request.index & 63));
         // What is in flight on HTTP/2 is known to the agent alone.
         let streams = (*conn).protocol == HTTP2 && (*conn).announced != 0;
-        if begun != 0 || answered != 0 || streams {
+        if begun != 0 || answered != 0 || (*conn).announced != 0 {
             let now = bpf_ktime_get_ns();
             let out = record::Close {
                 header: Header::new(Kind::CLOSE, size_of::<record::Close>() as u32),
@@ -379,6 +386,25 @@ pub unsafe fn close(conn: *mut Conn, sk: u64, reason: u8, errno: u32, peer_finis
         count_by(Counter::ConnEvicted, answered.saturating_sub(begun) as u64);
         let _ = CONNS.remove(sk);
     }
+}
+
+/// Files a socket that was taken for one that carries HTTP, and does not as far as was seen: as
+/// if it had not been, so that looks at it stay bounded.
+#[inline(always)]
+pub fn unfounded(sk: u64, ino: u64, direction: u8) {
+    // SAFETY: a valid map value.
+    let before = OTHERS
+        .get_ptr(sk)
+        .map_or(0, |other| unsafe { (*other).looks });
+    if before + 1 == LOOKS {
+        count(Counter::OtherConns);
+    }
+    let other = Other {
+        ino,
+        looks: before.saturating_add(1),
+        direction: direction as u32,
+    };
+    let _ = OTHERS.insert(sk, other, 0);
 }
 
 /// Files a socket that was followed as one that does not carry HTTP: for good if it

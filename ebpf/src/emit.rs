@@ -18,7 +18,7 @@ const FORCE_WAKEUP: u64 = 2;
 const AVAILABLE: u64 = 0;
 
 /// Response heads are not interpreted beyond the status line.
-const RESPONSE_HEAD_BYTES: u32 = 64;
+pub const RESPONSE_HEAD_BYTES: u32 = 64;
 
 /// Least time between two early wake-ups, ns.
 const WAKEUP_INTERVAL: u64 = 2_000_000;
@@ -100,9 +100,11 @@ pub unsafe fn message(task: *mut Task, conn: *mut Conn, stream: *mut Stream, end
         if (*stream).truncated != 0 {
             flags |= message_flags::HEAD_TRUNCATED;
         }
-        if (*stream).chunked != 0 {
+        if (*stream).chunked == 1 {
             flags |= message_flags::CHUNKED;
         }
+        flags |= (*stream).unframed as u16 * message_flags::UNFRAMED;
+        flags |= (*stream).candidate as u16 * message_flags::CANDIDATE;
         if fresh == 0 && end == 0 && !start {
             return true;
         }

@@ -11,9 +11,10 @@ use remora_common::counters::Counter;
 use remora_common::http2::{Direction, FrameHead, HEAD, PREFACE, PREFACE_START, flag, kind};
 use remora_common::record::{Frame, frame_part, role, side};
 
-use crate::advance::{FRAMING_LOST as LOST, SWITCHED, consume, next_batch, next_piece};
+use crate::advance::{FRAMING_LOST as LOST, SWITCHED};
 use crate::kernel::{Caller, bounded, read_user, read_user_bytes};
 use crate::maps::{ANNOUNCE, CONNS, FRAMES, GIVE_UP, MESSAGES, PREAMBLE, STAGES, config, count_by};
+use crate::pieces::{consume, next_batch, next_piece};
 use crate::state::{Conn, HTTP2, MessageKey, MessageState, PROXIED, SEND, Task, UPGRADED};
 use crate::{emit, maps};
 

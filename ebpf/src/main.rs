@@ -21,12 +21,17 @@ mod conn;
 mod emit;
 mod filter;
 mod frames;
+mod give_up;
 mod kernel;
+mod lines;
 mod maps;
+mod pieces;
 mod preamble;
 mod process;
+mod report;
 mod sends;
 mod serving;
+mod skim;
 mod sock_state;
 mod state;
 mod syscalls;
@@ -82,7 +87,7 @@ pub fn announce(ctx: RawTracePointContext) -> i32 {
 
 #[raw_tracepoint(tracepoint = "sys_exit")]
 pub fn give_up(ctx: RawTracePointContext) -> i32 {
-    let _ = advance::give_up(&ctx);
+    let _ = give_up::give_up(&ctx);
     0
 }
 
@@ -104,6 +109,12 @@ pub fn look_again(ctx: RawTracePointContext) -> i32 {
 #[raw_tracepoint(tracepoint = "sys_exit")]
 pub fn preamble(ctx: RawTracePointContext) -> i32 {
     let _ = preamble::preamble(&ctx);
+    0
+}
+
+#[raw_tracepoint(tracepoint = "sys_exit")]
+pub fn skim(ctx: RawTracePointContext) -> i32 {
+    let _ = skim::skim(&ctx);
     0
 }
 

@@ -96,7 +96,7 @@ pub static BLANK_TASK: Array<Task> = Array::with_max_entries(1, 0);
 
 /// Programs that continue others.
 #[map]
-pub static STAGES: ProgramArray = ProgramArray::with_max_entries(6, 0);
+pub static STAGES: ProgramArray = ProgramArray::with_max_entries(7, 0);
 /// Index of the program that moves a connection on.
 pub const ADVANCE: u32 = 0;
 /// Index of the program that announces a connection.
@@ -107,8 +107,11 @@ pub const GIVE_UP: u32 = 2;
 pub const FRAMES: u32 = 3;
 /// Index of the program that looks at a send again whose bytes could not be read.
 pub const LOOK_AGAIN: u32 = 4;
-/// Index of the program that passes over a header of the PROXY protocol.
+/// Index of the program that looks at the beginning of a call for what may come before a
+/// request, or in place of a body.
 pub const PREAMBLE: u32 = 5;
+/// Index of the program that passes over the rest of a long head.
+pub const SKIM: u32 = 6;
 
 /// The call that is being accounted, if it was begun.
 #[inline(always)]

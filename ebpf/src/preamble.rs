@@ -1,18 +1,19 @@
-//! Passes over the header of the PROXY protocol that a connection begins with.
+//! Looks at the beginning of a call: passes over the header of the PROXY protocol that a
+//! connection begins with, and finds a request in place of a body that was not sent.
 //!
 //! A program of its own: neither the stack of the programs that find a connection nor the loop
 //! of the one that moves it on has room for it.
 
 use aya_ebpf::EbpfContext;
-use remora_common::http1::likeness;
+use remora_common::http1::{WINDOW_MAX, likeness, phase};
 use remora_common::http2::{PREFACE, PREFACE_START};
 use remora_common::proxy;
 use remora_common::record::close_reason;
 
-use crate::advance::{consume, next_piece};
-use crate::kernel::{Caller, read_user};
+use crate::kernel::{Caller, bounded, read_user, read_user_bytes};
 use crate::maps::{ADVANCE, CONNS, FRAMES, STAGES};
-use crate::state::{HTTP1, Task};
+use crate::pieces::{consume, next_piece};
+use crate::state::{Conn, HTTP1, Task};
 use crate::{conn, frames, maps};
 
 /// What comes behind a header.
@@ -32,6 +33,12 @@ pub fn preamble<C: EbpfContext>(ctx: &C) -> Option<()> {
     unsafe {
         let sk = (*task).sk;
         let conn = CONNS.get_ptr_mut(sk)?;
+        if (*conn).protocol == HTTP1 {
+            leave_out(task, conn);
+            (*task).stage = ADVANCE as u8;
+            STAGES.tail_call(ctx, ADVANCE);
+            return None;
+        }
         match pass(task) {
             Behind::Request { low } => {
                 // The continuations that it took to come here are gone.
@@ -58,6 +65,38 @@ pub fn preamble<C: EbpfContext>(ctx: &C) -> Option<()> {
         }
     }
     None
+}
+
+/// Ends the request under way, of whose body no byte came, if the call begins with the line of
+/// another one. (A body that does too is taken for one; a client that sends a body after the
+/// final answer is rare, and so is such a body.)
+#[inline(always)]
+unsafe fn leave_out(task: *mut Task, conn: *mut Conn) {
+    // SAFETY: valid map values, promised by the caller, for the whole function.
+    unsafe {
+        // Once a call; and the continuations that it took to come here are gone.
+        (*task).runs = 3;
+        if (*task).piece_len == 0 && !next_piece(task) {
+            return;
+        }
+        let have = (*task).piece_len;
+        let len = if have < WINDOW_MAX as u64 {
+            have
+        } else {
+            WINDOW_MAX as u64
+        };
+        let len = bounded(len, 0x3ff);
+        let window = (&raw mut (*task).window).cast::<u8>();
+        if (*task).piece == 0 || !read_user_bytes(window, len as u32, (*task).piece) {
+            return;
+        }
+        let request = &mut (*conn).request;
+        if request.finds_request(window, len as usize) {
+            // It is whole: nothing of it is to come.
+            request.phase = phase::BODY;
+            request.remaining = 0;
+        }
+    }
 }
 
 /// Passes over the header, and looks at what follows.

@@ -72,7 +72,14 @@ impl Conn {
     /// Requests begun so far.
     #[inline(always)]
     pub fn begun(&self) -> u32 {
-        self.request.index + (self.request.started != 0) as u32
+        let under_way = self.request.started != 0 && self.request.candidate == 0;
+        self.request.index + under_way as u32
+    }
+
+    /// Whether nothing was seen of which it is sure that it is HTTP/1.
+    #[inline(always)]
+    pub fn is_guess(&self) -> bool {
+        self.begun() | self.response.index | self.response.started as u32 == 0
     }
 }
 

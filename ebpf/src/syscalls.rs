@@ -14,16 +14,18 @@ use remora_common::counters::Counter;
 use remora_common::http1::phase;
 use remora_common::record::{close_reason, family, role};
 
-use crate::advance::{self, BATCH_LEN, IoVec, MsgHdr, classify};
+use crate::advance;
 use crate::arch::Args;
 use crate::conn::{self, Peek};
 use crate::kernel::{
     Caller, Socket, args, bounded, can, file_member, forget, read_user, read_user_bytes,
 };
+use crate::lines::classify;
 use crate::maps::{
     self, ADVANCE, BLANK_TASK, CONNS, FRAMES, LOOK_AGAIN, STAGES, TASKS, config, count, count_call,
     offset,
 };
+use crate::pieces::{BATCH_LEN, IoVec, MsgHdr};
 use crate::sends;
 use crate::state::{Conn, HTTP1, RECEIVE, SEND, Send, Task};
 

@@ -33,13 +33,14 @@ const AGAIN: [(&str, &str); 2] = [
 const PREEMPTIBLE_SINCE: u32 = 7;
 
 /// Programs that others continue in, with their index.
-pub(super) const STAGES: [(&str, u32); 6] = [
+pub(super) const STAGES: [(&str, u32); 7] = [
     ("advance", 0),
     ("announce", 1),
     ("give_up", 2),
     ("follow_frames", 3),
     ("look_again", 4),
     ("preamble", 5),
+    ("skim", 6),
 ];
 
 /// What the kernel says of one loaded program.

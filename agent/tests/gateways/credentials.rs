@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use remora::delivery::export::counters::DropReason;
 use remora::config::credentials::Credentials;
+use remora::delivery::export::counters::DropReason;
 use remora::delivery::export::exporter::Destination;
 use serde_json::json;
 

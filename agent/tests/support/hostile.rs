@@ -288,19 +288,29 @@ pub fn framing(data: &[u8]) {
             window[carried..carried + fresh].copy_from_slice(&call[..fresh]);
             // SAFETY: the window has `WINDOW + SLACK` bytes, `WINDOW_MAX` of them are used.
             let event = unsafe { stream.lines(window.as_ptr(), carried + fresh) };
+            if event == Event::Stray {
+                let taken = stream.stray(carried as u64, call.len() as u64) as usize;
+                assert!(taken <= call.len());
+                call = if taken == 0 { &[] } else { &call[taken..] };
+                continue;
+            }
             let consumed = (stream.at as usize)
                 .checked_sub(carried)
                 .expect("carried is consumed");
             assert!(consumed <= fresh && (consumed > 0 || event != Event::More));
             call = &call[consumed..];
             let ended = match event {
-                Event::Bad => return,
+                Event::Bad | Event::Stray => return,
                 Event::More | Event::Chunk => false,
                 Event::TrailersEnd => true,
                 Event::HeadEnd => match stream.settle(kind >> 1 & 3) {
                     Settled::Switched => return,
                     Settled::Body => false,
                     Settled::Complete | Settled::Interim => true,
+                    Settled::Unframed => {
+                        call = &[];
+                        true
+                    }
                 },
             };
             if ended {

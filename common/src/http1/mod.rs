@@ -11,14 +11,18 @@
 //! what it knew of a value that comes from memory and so can merge the states of
 //! all paths through a loop body.
 
+mod body;
 mod scan;
+mod start;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod words;
 
-pub(crate) use scan::first_lf;
 pub use scan::{Scan, scan};
-pub use stream::{Event, Settled, Stream, class, likeness, phase};
+pub use start::{class, likeness};
+pub use stream::{Event, Settled, Stream, phase};
+pub(crate) use words::first_lf;
 
 /// Bytes looked at in one step, a power of two.
 pub const WINDOW: usize = 1024;

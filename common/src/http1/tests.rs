@@ -51,6 +51,7 @@ pub(crate) fn drive(
                 // SAFETY: the window has its slack, and `new` keeps the length in bounds.
                 let event = unsafe { stream.lines(window.as_ptr(), carried + new) };
                 let consumed = stream.at as usize;
+                let before = rest;
                 assert!(consumed >= carried && consumed <= carried + new);
                 if in_head {
                     head.extend_from_slice(&rest[..consumed - carried]);
@@ -58,6 +59,15 @@ pub(crate) fn drive(
                 rest = &rest[consumed - carried..];
                 match event {
                     Event::Bad => return Err(()),
+                    Event::Stray if seen.is_empty() => return Err(()),
+                    Event::Stray => {
+                        rest = before;
+                        match stream.stray(carried as u64, rest.len() as u64) {
+                            0 => rest = &[],
+                            taken => rest = &rest[taken as usize..],
+                        }
+                        head.clear();
+                    }
                     Event::More | Event::Chunk => {}
                     Event::TrailersEnd => complete = true,
                     Event::HeadEnd => match stream.settle(class) {
@@ -70,6 +80,10 @@ pub(crate) fn drive(
                                 head: head.clone(),
                             });
                             return Ok((seen, stream));
+                        }
+                        Settled::Unframed => {
+                            complete = true;
+                            rest = &[];
                         }
                         Settled::Interim => {
                             stream.reset_head();
@@ -366,11 +380,177 @@ fn likeness_of_first_bytes() {
     assert_eq!(judge(b"HTTP/1.1 200").0, RESPONSE);
     assert_eq!(judge(b"\x16\x03\x01").0, NEVER);
     assert_eq!(judge(b"*1\r\n$4\r\nPING").0, NEITHER);
-    assert_eq!(judge(b"SSH-2.0-x").0, NEITHER);
+    assert_eq!(judge(b"SSH-2.0 x").0, NEITHER);
     assert_eq!(judge(b"\0\0\0\x08\x04").0, NEITHER);
     assert_eq!(judge(b"").0, NEITHER);
     assert_eq!(judge(b"SET x HTTP/1.1\r\n").0, NEITHER);
     assert_eq!(judge(b"GET http://a/").0, REQUEST);
     assert_eq!(judge(b"OPTIONS *").0, REQUEST);
     assert_eq!(judge(b"PROXY TCP4 10.0.0.1").0, NEITHER);
+    // A method is a token of any case; ends of lines may come before it.
+    for bytes in [
+        &b"patch /a"[..],
+        b"x-1_b /",
+        b"\r\nGET / H",
+        b"\r\n\r\nGET / H",
+        b"\nHEAD /",
+    ] {
+        assert_eq!(judge(bytes).0, REQUEST, "{bytes:?}");
+    }
+    assert_eq!(judge(b"\r\nHEAD / HTTP/1.1").1, class::HEAD);
+    assert_eq!(judge(b"\r\n").0, super::likeness::BLANK);
+    for bytes in [
+        &b" GET / H"[..],
+        b"get hello",
+        b"a(b /cde",
+        b"\r\n{\"a\":",
+        b"+OK\r\n",
+    ] {
+        assert_eq!(judge(bytes).0, NEITHER, "{bytes:?}");
+    }
+}
+
+/// Whether the bytes of one call are a request, as the first of a connection.
+fn begins(bytes: &[u8]) -> bool {
+    drive(&[bytes], false, class::PLAIN).is_ok_and(|(seen, stream)| {
+        !seen.is_empty() || (stream.phase != super::phase::START && stream.candidate == 0)
+    })
+}
+
+#[test]
+fn a_request_has_method_space_target_and_version() {
+    for line in [
+        "GET / HTTP/1.1",
+        "patch /a HTTP/1.1",
+        "x-Reload_2 /a HTTP/1.0",
+        "AVERYLONGMETHODOFMANYMORETHANTHIRTYTWOLETTERS /a HTTP/1.1",
+        "CONNECT example.org:443 HTTP/1.1",
+        "GET http://h/ HTTP/1.1",
+        "OPTIONS * HTTP/1.1",
+        "GET /a b HTTP/1.1",
+        "GET / HTTP/2.0",
+        "GET / HTTP/9.9",
+        "GET / HTTP/1.1 ",
+        "GET / HTTP/1.10",
+        "GET / http/1.1",
+        "\r\n\r\nGET / HTTP/1.1",
+    ] {
+        for end in ["\r\n\r\n", "\n\n"] {
+            assert!(begins(format!("{line}{end}").as_bytes()), "{line:?}");
+        }
+    }
+    for text in [
+        "GET /",
+        "OPTIONS sip:a@b SIP/2.0",
+        "OPTIONS rtsp://h/ RTSP/1.0",
+        "REQMOD icap://h/ ICAP/1.0",
+        "PRI * HTTP/2.0",
+        "SELECT * FROM t",
+        "RETR /a",
+        "message GET / HTTP/1.1",
+        " GET / HTTP/1.1",
+        "G@T / HTTP/1.1",
+        "GET /HTTP/1.1",
+        "SSH-2.0-OpenSSH_9.2",
+    ] {
+        assert!(!begins(format!("{text}\r\n\r\n").as_bytes()), "{text:?}");
+    }
+}
+
+#[test]
+fn bytes_without_lines_are_no_request_however_many() {
+    for unit in ["A", "ACGT", "DEADBEEF", "abcdef0123", "a-b", "AAAA/+"] {
+        for len in [1, 7, 8, 9, 63, 64, 65, 66, 1_000, 1_016, 5_000] {
+            let bytes: Vec<u8> = unit.bytes().cycle().take(len).collect();
+            assert!(!begins(&bytes), "{len} bytes of {unit}");
+        }
+    }
+    // A long target is one when its line ends in a version, and not before.
+    let mut bytes = format!("GET /{}", "x".repeat(5_000)).into_bytes();
+    assert!(!begins(&bytes));
+    bytes.extend_from_slice(b" HTTP/1.1\r\n\r\n");
+    assert!(begins(&bytes));
+}
+
+#[test]
+fn what_follows_an_answer_to_head_is_passed_over() {
+    let head = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n";
+    let next = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
+    let both = [&head[..], b"small!"].concat();
+    let joined = [&both[..], next].concat();
+    for pieces in [
+        &[&head[..], b"small!", next][..],
+        &[&both, next],
+        &[&joined],
+        &[head, b"sma", b"ll!", next],
+        &[head, next],
+    ] {
+        let (seen, _) = drive(pieces, true, class::HEAD).expect("well-formed");
+        let status: Vec<_> = seen.iter().map(|message| message.status).collect();
+        assert_eq!(status, [200, 404], "{pieces:?}");
+    }
+    // Of a length that nobody told: what comes next is known by standing at the beginning.
+    let unknown = b"HTTP/1.1 200 OK\r\n\r\nabc";
+    let (seen, _) = drive(&[unknown, b"def", next], true, class::HEAD).expect("well-formed");
+    assert_eq!(seen.len(), 2);
+}
+
+#[test]
+fn a_length_that_is_none_ends_the_message_with_its_head() {
+    for field in [
+        "Content-Length: +3",
+        "Content-Length: -1",
+        "Content-Length: abc",
+        "Content-Length: ",
+        "Content-Length:",
+        "Content-Length: 3abc",
+        "Content-Length: 0x3",
+        "Content-Length: 3, 4",
+        "Content-Length: 99999999999999999999",
+        "Content-Length: 3\r\nContent-Length: 4",
+        "Content-Length: 3\r\nX: y\r\nContent-Length: 30",
+        "Transfer-Encoding: gzip",
+    ] {
+        let head = format!("POST /a HTTP/1.1\r\n{field}\r\n\r\nabc");
+        let next = b"GET /b HTTP/1.1\r\n\r\n";
+        let (seen, stream) = drive(&[head.as_bytes()], false, class::PLAIN).expect("a request");
+        assert_eq!((seen.len(), stream.astray), (1, 1), "{field}");
+        let pieces = [head.as_bytes(), b"GET / is no line of a request", next];
+        let (seen, stream) = drive(&pieces, false, class::PLAIN).expect("requests");
+        assert_eq!((seen.len(), stream.astray), (2, 0), "{field}");
+    }
+    for field in [
+        "Content-Length:3",
+        "Content-Length: \t3 ",
+        "Content-Length: 3\r\nContent-Length: 3",
+        "Content-Length: 03",
+    ] {
+        let whole = format!("POST /a HTTP/1.1\r\n{field}\r\n\r\nabc");
+        let (seen, stream) = drive(&[whole.as_bytes()], false, class::PLAIN).expect("a request");
+        assert_eq!((seen[0].body, stream.astray), (3, 0), "{field}");
+    }
+}
+
+#[test]
+fn a_request_in_place_of_a_body_is_found() {
+    let finds = |bytes: &[u8]| {
+        let mut buffer = [0u64; (WINDOW + SLACK) / 8];
+        let window = bytes_of(&mut buffer);
+        let len = bytes.len().min(WINDOW_MAX);
+        window[..len].copy_from_slice(&bytes[..len]);
+        let mut stream = Stream::REQUESTS;
+        // SAFETY: the window has its slack.
+        unsafe { stream.finds_request(window.as_ptr(), len) }
+    };
+    assert!(finds(b"GET /next HTTP/1.1\r\nHost: x\r\n\r\n"));
+    assert!(finds(b"patch /next HTTP/1.1\r\n"));
+    for body in [
+        &b"abc"[..],
+        b"GET /next",
+        b"{\"a\": 1}\r\n",
+        b"a=b HTTP/1.1\r\n",
+        &[b'A'; 2_000],
+    ] {
+        assert!(!finds(body), "{body:?}");
+    }
 }

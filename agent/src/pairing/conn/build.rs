@@ -104,8 +104,10 @@ impl Emitter {
             route: None,
             status: code,
             rpc: None,
-            request_body_bytes: Some(pending.request_body),
-            response_body_bytes: responded.then_some(pending.response_body),
+            request_body_bytes: (pending.request_flags & flags::UNFRAMED == 0)
+                .then_some(pending.request_body),
+            response_body_bytes: (responded && pending.response_flags & flags::UNFRAMED == 0)
+                .then_some(pending.response_body),
             process: &process,
             tid: pending.tid,
             request: pending.index,
@@ -134,7 +136,8 @@ fn incomplete(pending: &Pending, mut incomplete: Incomplete) -> Incomplete {
     if pending.head_is_cut() {
         incomplete.insert(Incomplete::HEAD_TRUNCATED);
     }
-    if (pending.request_flags | pending.response_flags) & flags::FRAMING_LOST != 0 {
+    const LOST: u16 = flags::FRAMING_LOST | flags::UNFRAMED;
+    if (pending.request_flags | pending.response_flags) & LOST != 0 {
         incomplete.insert(Incomplete::FRAMING_LOST);
     }
     incomplete

@@ -78,6 +78,11 @@ impl Pending {
             }
     }
 
+    /// Whether it may turn out to be no request: see [`flags::CANDIDATE`].
+    pub(super) fn is_candidate(&self) -> bool {
+        self.request_flags & flags::CANDIDATE != 0 && self.response == Progress::Unseen
+    }
+
     /// Whether the request's head was longer than the capture limit, or than is kept.
     pub(super) fn head_is_cut(&self) -> bool {
         self.head_cut || self.request_flags & flags::HEAD_TRUNCATED != 0
@@ -98,7 +103,8 @@ impl Pending {
             (self.request_first, self.tid) = (message.first, message.tid);
         }
         self.other_thread |= message.tid != self.tid;
-        self.request_flags |= message.flags;
+        // The last record says whether it is one by now.
+        self.request_flags = self.request_flags & !flags::CANDIDATE | message.flags;
         self.request_body = message.body_bytes;
         if message.flags & flags::END != 0 {
             self.request = Progress::Ended;

@@ -156,6 +156,7 @@ impl<P: Processes> Pipeline<P> {
             while let Some(at) = slot {
                 let pending = self.exchanges.get(at);
                 let open = pending.request != Progress::Unseen
+                    && !pending.is_candidate()
                     && pending.response != Progress::Ended
                     // The answers of a connection come in order.
                     && u64::from(pending.index) >= conn.finished;

@@ -117,14 +117,23 @@ impl<'a> Request<'a> {
             self.target = (!target.is_empty()).then_some(target);
             return;
         }
-        let version = rest.last_chunk::<8>().and_then(|last| version(last));
-        if version.is_some() && rest.len() > 8 && rest[rest.len() - 9] == b' ' {
-            self.version = version;
-            let target = rest[..rest.len() - 8].trim_ascii();
-            self.target = (!target.is_empty()).then_some(target);
-        } else {
+        // Any version: one that a server refuses is not a part of the target. What lies behind
+        // it is not either.
+        let begins = |at: &usize| {
+            let bytes = &rest[*at..];
+            bytes.len() > 6
+                && bytes[..6].eq_ignore_ascii_case(b" HTTP/")
+                && bytes[6].is_ascii_digit()
+        };
+        let Some(at) = (0..rest.len()).rev().find(begins) else {
             self.target = (!rest.is_empty()).then_some(rest);
-        }
+            return;
+        };
+        self.version = rest[at + 1..]
+            .first_chunk::<8>()
+            .and_then(|bytes| version(bytes));
+        let target = rest[..at].trim_ascii();
+        self.target = (!target.is_empty()).then_some(target);
     }
 }
 

@@ -55,7 +55,13 @@ fn request_lines_of_all_kinds() {
             Some("/"),
             Some(Protocol::Http11),
         ),
-        ("GET / HTTP/2.0\r\n", "GET", Some("/ HTTP/2.0"), None),
+        ("GET / HTTP/2.0\r\n", "GET", Some("/"), None),
+        (
+            "GET /a HTTP/1.1 \r\n",
+            "GET",
+            Some("/a"),
+            Some(Protocol::Http11),
+        ),
         (
             "GET /a b HTTP/1.1\r\n",
             "GET",
