@@ -380,7 +380,11 @@ fn likeness_of_first_bytes() {
     assert_eq!(judge(b"HTTP/1.1 200").0, RESPONSE);
     assert_eq!(judge(b"\x16\x03\x01").0, NEVER);
     assert_eq!(judge(b"*1\r\n$4\r\nPING").0, NEITHER);
-    assert_eq!(judge(b"SSH-2.0 x").0, NEITHER);
+    // Eight bytes of a token are not enough to tell; the line is, once it is whole.
+    assert_eq!(judge(b"SSH-2.0 x").0, REQUEST);
+    for banner in [&b"SSH-2.0 x\r\n"[..], b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n"] {
+        assert!(drive(&[banner], false, class::PLAIN).is_err());
+    }
     assert_eq!(judge(b"\0\0\0\x08\x04").0, NEITHER);
     assert_eq!(judge(b"").0, NEITHER);
     assert_eq!(judge(b"SET x HTTP/1.1\r\n").0, NEITHER);

@@ -40,10 +40,10 @@ if [ -x /bin/remora ]; then
     remora trace -o json >/tmp/trace.json 2>/tmp/trace.err &
     agent=$!
     seconds() { cut -d. -f1 /proc/uptime; }
-    give_up=$(($(seconds) + 120))
+    give_up=$(($(seconds) + 900))
     until grep -q /warm /tmp/trace.json; do
         if [ "$(seconds)" -gt "$give_up" ] || ! kill -0 "$agent"; then
-            echo "@@ problem no line for a request before the agent ended, or for two minutes"
+            echo "@@ problem no line for a request before the agent ended, or for fifteen minutes"
             break
         fi
         curl -s -o /dev/null --max-time 5 http://127.0.0.1:8080/warm
