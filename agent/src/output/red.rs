@@ -173,8 +173,8 @@ const MAX: usize = 9;
 
 /// Least widths.
 const LEAST: [usize; 10] = [10, 6, 7, 12, 6, 6, 7, 7, 7, 7];
-/// What a narrow terminal does without, the least important first. Route and count are left.
-const SPARE: [usize; 8] = [P90, MAX, METHOD, P50, SIDE, SERVICE, P99, ERRORS];
+/// What a narrow terminal does without, the least important first. At last the route alone is left.
+const SPARE: [usize; 9] = [P90, MAX, METHOD, P50, SIDE, SERVICE, P99, ERRORS, COUNT];
 /// Columns of a file or pipe.
 const FILE: usize = 121;
 
@@ -272,10 +272,10 @@ mod tests {
         assert_eq!(
             red.table(&Screen::file()),
             "\
-SERVICE           SIDE    METHOD   ROUTE                             COUNT  ERRORS      P50      P90      P99      MAX
-curl              client  POST     /upload                               1       1    30.0s    30.0s    30.0s    30.0s
-nginx             server  GET      /users/{id}                         100       0   50.0ms   90.0ms   99.0ms    100ms
-nginx             server  GET      /items/*/*/cafebabe/x                 1       1   1.23ms   1.23ms   1.23ms   1.23ms
+SERVICE           SIDE    METHOD   ROUTE                                COUNT  ERRORS      P50      P90      P99      MAX
+curl              client  POST     /upload                                  1       1    30.0s    30.0s    30.0s    30.0s
+nginx             server  GET      /users/{id}                            100       0   50.0ms   90.0ms   99.0ms    100ms
+nginx             server  GET      /items/*/*/cafebabe/x                    1       1   1.23ms   1.23ms   1.23ms   1.23ms
 "
         );
     }

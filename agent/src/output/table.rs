@@ -50,8 +50,10 @@ const PEER: usize = 9;
 const LEAST: [usize; 10] = [12, 6, 12, 7, 12, 6, 8, 6, 6, 12];
 /// Widths in a file or pipe, where paths, statuses and peers are not cut.
 const FILE: [usize; 10] = [12, 6, 20, 7, 32, 12, 8, 7, 7, 0];
-/// What a narrow terminal does without, the least important first. Path and status are left.
-const SPARE: [usize; 8] = [PEER, RECV, SENT, TIME, SIDE, PROCESS, DURATION, METHOD];
+/// What a narrow terminal does without, the least important first. At last the path alone is left.
+const SPARE: [usize; 9] = [
+    PEER, RECV, SENT, TIME, SIDE, PROCESS, DURATION, METHOD, STATUS,
+];
 /// What becomes wider with the terminal, and how wide: the longest name of a status of gRPC
 /// has 19 letters. The rest is the path's.
 const GROWING: [(usize, usize); 4] = [(PROCESS, 24), (STATUS, 19), (PEER, 24), (SENT, 7)];

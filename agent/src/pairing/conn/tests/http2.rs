@@ -65,7 +65,7 @@ fn a_request_and_its_response_make_an_exchange() {
         trace_id: seed.trace_id(7, index),
         span_id: seed.span_id(7, index),
         parent: None,
-        flags: 1,
+        flags: 3,
         state: None,
         error: None,
         incomplete: vec![],
