@@ -2,6 +2,7 @@ use super::*;
 use crate::capture::ledger::Lost;
 use crate::fixture::{call, curl, nginx, ok, server_conn, unanswered, unix_conn, v6_conn};
 use crate::model::exchange::Incomplete;
+use crate::model::text::cell::text_columns;
 
 /// The table of four different exchanges.
 fn table(screen: Screen, query: QueryPolicy) -> String {
@@ -89,7 +90,7 @@ fn lines_fit_the_terminal_and_nothing_hostile_reaches_it() {
         let rows = text.lines().count() - 1;
         assert_eq!(rows, 7);
         for line in text.lines().take(rows) {
-            let width = Cell::left(line, 0).text_width();
+            let width = text_columns(line);
             assert!(width <= columns, "{columns}: {line}");
         }
     }
@@ -146,7 +147,7 @@ fn wide_letters_take_two_columns() {
         table.exchange(&wide);
         table.flush().unwrap();
         let text = String::from_utf8(table.out).unwrap();
-        let width = Cell::left(text.lines().nth(1).unwrap(), 0).text_width();
+        let width = text_columns(text.lines().nth(1).unwrap());
         assert!(
             width <= columns && width + 14 > columns.min(100),
             "{columns}: {text}"

@@ -53,7 +53,7 @@ pub(super) fn declared(environ: &[u8]) -> Declared {
             variable(name)?
                 .split_whitespace()
                 .filter_map(java::property)
-                .last()
+                .next_back()
         })
         .next()
         .map(|name| bounded(name.trim_matches(['"', '\''])));

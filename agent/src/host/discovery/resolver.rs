@@ -52,12 +52,18 @@ impl ProcessResolver {
             return Some(info.clone());
         }
         let info = self.read(&dir, record.tgid, comm);
-        // Another program may have been started while this one was read.
-        if dir.stat(&mut self.buffer)? != stat {
+        // Another program may have been started while this one was read. If it ended instead, what
+        // was read is its own: the directory, held open, leads to nobody else.
+        let after = dir.stat(&mut self.buffer);
+        let exec = |now: &Stat| now.start_stack != 0 && now.start_stack != stat.start_stack;
+        if after
+            .as_ref()
+            .is_some_and(|now| now.start_ticks != stat.start_ticks || exec(now))
+        {
             return None;
         }
         // Without the stack's address, an `exec` could not be told.
-        if stat.start_stack != 0 {
+        if stat.start_stack != 0 && after == Some(stat) {
             if self.cache.len() >= MAX_CACHED {
                 self.cache.clear();
             }

@@ -93,5 +93,6 @@ fn what_is_turned_down_when_memory_runs_short() {
         "a gateway makes nobody blind"
     );
     agent.signal(libc::SIGTERM);
-    assert!(agent.wait().success());
+    // It ended as it should, and says that no span arrived.
+    assert_eq!(agent.wait().code(), Some(1));
 }

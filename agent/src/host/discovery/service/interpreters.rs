@@ -236,8 +236,8 @@ fn plain(command: &Command<'_>, args: &[&str]) -> Option<String> {
         return script(command, args);
     }
     // `R --no-echo --file=orders.R`
-    let named = args.iter().filter_map(|arg| arg.strip_prefix("--file="));
-    named.last().map(|path| command.script(path))
+    let mut named = args.iter().filter_map(|arg| arg.strip_prefix("--file="));
+    named.next_back().map(|path| command.script(path))
 }
 
 /// Erlang and Elixir: the node's name, the release, or what `mix` or a script runs.

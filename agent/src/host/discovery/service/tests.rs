@@ -658,6 +658,8 @@ fn titles_are_read_as_what_they_are() {
             "orders",
         ),
         ("/usr/bin/perl", "orders", "orders"),
+        ("/usr/bin/perl", "orders.pl", "orders"),
+        ("/usr/bin/perl", "/usr/bin/twiggy", "twiggy"),
         ("/usr/bin/bash", "-bash", "bash"),
         ("/usr/bin/python3.11", "/venv/bin/python", "python3.11"),
         (

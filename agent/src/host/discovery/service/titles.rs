@@ -9,8 +9,9 @@ pub(super) fn name(command: &Command<'_>, program: &str) -> Option<String> {
     let Some((first, rest)) = title.split_once(' ') else {
         // `process.title = 'orders-api'`; an interpreter by another name is none.
         let own = unversioned(base(title)) == unversioned(program) || title.starts_with('-');
-        let alias = title.contains('/') || interpreters::is_interpreter(base(title));
-        return (overwritten && !own && !alias).then(|| title.trim_end_matches(':').to_owned());
+        let alias = interpreters::is_interpreter(base(title));
+        return (overwritten && !own && !alias)
+            .then(|| command.script(title.trim_end_matches(':')));
     };
     let is = |name: &str| unversioned(base(first.trim_end_matches(':'))) == name;
     if is("gunicorn") {
