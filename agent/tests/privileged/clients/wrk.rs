@@ -18,13 +18,25 @@ pub(crate) struct Load {
 
 /// Runs one thread of wrk with `connections` for whole `seconds`.
 pub(crate) fn load(url: &str, connections: usize, seconds: u32, headers: &[&str]) -> Load {
+    let headers: Vec<&str> = headers.iter().flat_map(|header| ["-H", header]).collect();
+    threads(url, 1, connections, seconds, &headers)
+}
+
+/// As [`load`], with more threads, which share the connections out evenly and leave the
+/// rest, and with further arguments.
+pub(crate) fn threads(
+    url: &str,
+    threads: usize,
+    connections: usize,
+    seconds: u32,
+    arguments: &[&str],
+) -> Load {
     let mut command = Command::new("wrk");
     command
-        .args(["--latency", "-t", "1", "-c", &connections.to_string()])
-        .args(["-d", &format!("{seconds}s")]);
-    for header in headers {
-        command.args(["-H", header]);
-    }
+        .args(["--latency", "-t", &threads.to_string()])
+        .args(["-c", &connections.to_string()])
+        .args(["-d", &format!("{seconds}s")])
+        .args(arguments);
     read(&run(command.arg(url)))
 }
 
