@@ -1,7 +1,9 @@
 //! The programs: where they were built, how each is started, and what it counted.
 
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -57,7 +59,7 @@ impl Server {
         let log = dir.path().join("log");
         let mut process = Spawned::logged(&mut command(port, second, dir.path()), &log);
         for port in [port, second].into_iter().take(ports) {
-            process.wait_for_port(port);
+            listening(&mut process, port);
         }
         Self {
             port,
@@ -73,6 +75,21 @@ impl Server {
         self.process.wait();
         truth::read(&std::fs::read_to_string(self.dir.path().join("log")).unwrap())
     }
+}
+
+/// Waits until a program listens. One that runs on the JVM takes a minute for it where it
+/// gets a tenth of a processor: longer than anything else here.
+fn listening(process: &mut Spawned, port: u16) {
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(120)
+        && TcpStream::connect(("127.0.0.1", port)).is_err()
+    {
+        if process.child().try_wait().unwrap().is_some() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    process.wait_for_port(port);
 }
 
 /// Serves the users with Gin: HTTP/1 and HTTP/2 without TLS.
@@ -108,13 +125,25 @@ pub(crate) fn httpclient(
     rounds: usize,
     connections: usize,
 ) -> Counts {
+    httpclient_with(program, protocol, base, rounds, connections, &[])
+}
+
+/// As [`httpclient`], with further arguments.
+pub(crate) fn httpclient_with(
+    program: &PathBuf,
+    protocol: &str,
+    base: &str,
+    rounds: usize,
+    connections: usize,
+    more: &[&str],
+) -> Counts {
     let arguments = [
         protocol,
         base,
         &rounds.to_string(),
         &connections.to_string(),
     ];
-    truth::read(&run(&mut command(program, &arguments)))
+    truth::read(&run(command(program, &arguments).args(more)))
 }
 
 /// Makes `calls` to a local port over one connection, `streams` at a time; returns what came

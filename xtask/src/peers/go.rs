@@ -96,7 +96,7 @@ fn wheel() -> Result<PathBuf> {
 }
 
 /// A toolchain that neither fetches another one nor heeds flags and workspaces around it.
-fn command(go: &Path) -> Command {
+pub(super) fn command(go: &Path) -> Command {
     let mut command = Command::new(go);
     command
         .env("GOTOOLCHAIN", "local")

@@ -3,7 +3,10 @@
 //! What is built is kept outside the checkout, under a name that holds the hash of what it
 //! was built from: a second run, and a second checkout, find it there.
 
+mod daprd;
+mod envoy;
 mod go;
+mod maven;
 
 use crate::workspace;
 use anyhow::{Context as _, Result};
@@ -13,18 +16,50 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 /// Go programs. Their folder holds `go.mod`, `go.sum` and what is compiled.
-const GO: [Program; 1] = [Program {
-    name: "collector",
-    sources: "agent/tests/gateways/collector",
-    package: ".",
-}];
+const GO: [Program; 7] = [
+    Program {
+        name: "collector",
+        sources: "agent/tests/gateways/collector",
+        package: ".",
+    },
+    traced("gin", "./gin"),
+    traced("kratos", "./kratos"),
+    traced("gozero", "./gozero"),
+    traced("grpcserver", "./grpcserver"),
+    traced("grpcclient", "./grpcclient"),
+    traced("httpclient", "./httpclient"),
+];
+
+/// A program of the tests that trace real peers.
+const fn traced(name: &'static str, package: &'static str) -> Program {
+    Program {
+        name,
+        sources: "agent/tests/peers/programs/go",
+        package,
+    }
+}
+
+/// Makes a program, unless it was made before, and says where it is.
+type Make = fn() -> Result<PathBuf>;
+
+/// All others.
+const OTHERS: [(&str, Make); 4] = [
+    ("daprd", daprd::build),
+    ("envoy", envoy::install),
+    ("spring-tomcat", maven::tomcat),
+    ("spring-webflux", maven::webflux),
+];
 
 /// Where a program is; built first unless it was before.
 ///
 /// # Errors
 /// No program has this name, or it cannot be built.
 pub(crate) fn program(name: &str) -> Result<PathBuf> {
-    let names = || GO.iter().map(|it| it.name).collect::<Vec<_>>().join(", ");
+    if let Some((_, make)) = OTHERS.iter().find(|it| it.0 == name) {
+        return make();
+    }
+    let names = GO.iter().map(|it| it.name).chain(OTHERS.map(|it| it.0));
+    let names = || names.collect::<Vec<_>>().join(", ");
     let found = GO.iter().find(|it| it.name == name);
     go::build(found.with_context(|| format!("no peer is named {name}; there are: {}", names()))?)
 }
@@ -77,6 +112,23 @@ fn fingerprint(dir: &Path, more: &[&str]) -> Result<String> {
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect())
+}
+
+/// Copies a folder with all that is in it; the copy can be written to.
+///
+/// # Errors
+/// A file cannot be read or written.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    let mut files = Vec::new();
+    list(from, &mut files)?;
+    for file in files {
+        let copy = to.join(file.strip_prefix(from)?);
+        let parent = copy.parent().context("a file without folder")?;
+        fs::create_dir_all(parent)?;
+        fs::write(&copy, fs::read(&file)?)
+            .with_context(|| format!("cannot write {}", copy.display()))?;
+    }
+    Ok(())
 }
 
 fn list(dir: &Path, files: &mut Vec<PathBuf>) -> Result<()> {

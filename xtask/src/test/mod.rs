@@ -8,7 +8,7 @@ mod steps;
 
 use anyhow::{Result, bail};
 use std::time::{Duration, Instant};
-use steps::STEPS;
+use steps::{ON_DEMAND, STEPS};
 
 /// Arguments of `test`.
 #[derive(clap::Args)]
@@ -16,7 +16,7 @@ pub(crate) struct Args {
     /// Run only this step; may be repeated
     #[arg(long, value_name = "STEP")]
     only: Vec<String>,
-    /// Name the steps and end
+    /// Name the steps, those on demand last, and end
     #[arg(long)]
     list: bool,
 }
@@ -56,7 +56,7 @@ struct Step {
 /// No step has the name asked for.
 pub(crate) fn main(args: &Args) -> Result<bool> {
     if args.list {
-        for step in &STEPS {
+        for step in STEPS.iter().chain(&ON_DEMAND) {
             println!("{:<12} {}", step.name, step.about);
         }
         return Ok(true);
@@ -64,12 +64,18 @@ pub(crate) fn main(args: &Args) -> Result<bool> {
     if let Some(unknown) = args
         .only
         .iter()
-        .find(|name| STEPS.iter().all(|s| s.name != **name))
+        .find(|name| STEPS.iter().chain(&ON_DEMAND).all(|s| s.name != **name))
     {
         bail!("no step is named {unknown}; --list names them");
     }
-    let chosen = |step: &&Step| args.only.is_empty() || args.only.iter().any(|n| n == step.name);
-    let results: Vec<_> = STEPS.iter().filter(chosen).map(run).collect();
+    let named = |step: &&Step| args.only.iter().any(|n| n == step.name);
+    let usual = STEPS
+        .iter()
+        .filter(|step| args.only.is_empty() || named(step));
+    let results: Vec<_> = usual
+        .chain(ON_DEMAND.iter().filter(named))
+        .map(run)
+        .collect();
     Ok(summary(&results))
 }
 

@@ -3,7 +3,7 @@
 
 use super::{Outcome, Step, libtest};
 use crate::process::run;
-use crate::{deny, deps, ebpf, layering, vm, workspace};
+use crate::{deny, deps, ebpf, layering, peers, vm, workspace};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use std::fs;
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// All steps, in order.
-pub(super) const STEPS: [Step; 15] = [
+pub(super) const STEPS: [Step; 16] = [
     Step {
         name: "fmt",
         about: "source is formatted",
@@ -78,6 +78,11 @@ pub(super) const STEPS: [Step; 15] = [
         run: privileged,
     },
     Step {
+        name: "peers",
+        about: "frameworks and proxies of others, built and traced",
+        run: real_peers,
+    },
+    Step {
         name: "profiling",
         about: "programs with known stacks, and real ones, profiled",
         run: profiling,
@@ -89,11 +94,22 @@ pub(super) const STEPS: [Step; 15] = [
     },
 ];
 
+/// Steps that run only when they are asked for by name: what they build takes minutes.
+pub(super) const ON_DEMAND: [Step; 1] = [Step {
+    name: "peers-slow",
+    about: "Dapr's sidecars and Spring Boot, built and traced",
+    run: slow_peers,
+}];
+
 /// Test target that needs root.
 const PRIVILEGED: &str = "privileged";
 
 /// Test target that profiles and needs root as well.
 const PROFILING: &str = "profiling";
+
+/// Test target that traces programs of others, built for it, and its part on demand.
+const PEERS: &str = "peers";
+const SLOW: &str = "on_demand::";
 
 /// Test target that needs the collector, and the collector.
 const COLLECTOR: &str = "rotel";
@@ -182,7 +198,7 @@ fn unit() -> Result<Outcome> {
         "--bins",
     ]);
     for name in test_targets()? {
-        if ![PRIVILEGED, PROFILING, COLLECTOR, READERS].contains(&name.as_str()) {
+        if ![PRIVILEGED, PROFILING, PEERS, COLLECTOR, READERS].contains(&name.as_str()) {
             tests.arg("--test").arg(name);
         }
     }
@@ -259,6 +275,49 @@ fn readers() -> Result<Outcome> {
 
 fn privileged() -> Result<Outcome> {
     needs_root(PRIVILEGED)
+}
+
+fn real_peers() -> Result<Outcome> {
+    const BUILT: [&str; 7] = [
+        "gin",
+        "kratos",
+        "gozero",
+        "grpcserver",
+        "grpcclient",
+        "httpclient",
+        "envoy",
+    ];
+    trace_peers(&BUILT, &["--skip", SLOW])
+}
+
+fn slow_peers() -> Result<Outcome> {
+    const BUILT: [&str; 7] = [
+        "gin",
+        "grpcserver",
+        "grpcclient",
+        "httpclient",
+        "daprd",
+        "spring-tomcat",
+        "spring-webflux",
+    ];
+    trace_peers(&BUILT, &[SLOW])
+}
+
+/// Builds programs, and traces them in the tests of [`PEERS`] that `filter` leaves.
+fn trace_peers(programs: &[&str], filter: &[&str]) -> Result<Outcome> {
+    deps::apt(&["wrk"])?;
+    let mut tests = cargo("test");
+    tests.args(["--workspace", "--locked", "--no-fail-fast", "--test", PEERS]);
+    tests.arg("--").args(filter);
+    for name in programs {
+        let variable = name.to_uppercase().replace('-', "_");
+        tests.env(
+            format!("REMORA_TEST_PEER_{variable}"),
+            peers::program(name)?,
+        );
+    }
+    ebpf::builds_agent(&mut tests);
+    libtest::run(tests.env("REMORA_TEST_ALL", "1"))
 }
 
 fn profiling() -> Result<Outcome> {

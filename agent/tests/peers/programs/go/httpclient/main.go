@@ -1,6 +1,6 @@
-// Makes a mix of requests over HTTP: httpclient PROTOCOL BASE ROUNDS CONNECTIONS, with
+// Makes a mix of requests over HTTP: httpclient PROTOCOL BASE ROUNDS CONNECTIONS [APP], with
 // PROTOCOL http1 or h2c and BASE such as http://127.0.0.1:8080. Each round is one request
-// of every kind. Prints what came of them.
+// of every kind. With APP, they are for that application of Dapr. Prints what came of them.
 package main
 
 import (
@@ -63,6 +63,9 @@ func one(client *http.Client, counts *truth.Counts, base, method, path, body str
 	if err != nil {
 		panic(err)
 	}
+	if len(os.Args) > 5 {
+		request.Header.Set("dapr-app-id", os.Args[5])
+	}
 	if body == "" {
 		request.Body = http.NoBody
 		request.ContentLength = 0
@@ -79,7 +82,7 @@ func one(client *http.Client, counts *truth.Counts, base, method, path, body str
 	if err := response.Body.Close(); err != nil {
 		panic(err)
 	}
-	counts.Add(truth.Kind{Protocol: "http", Method: method, Route: truth.Route(path), Status: response.StatusCode})
+	counts.Add(truth.Kind{Protocol: "http", Method: method, Route: truth.Route(request.URL.Path), Status: response.StatusCode})
 }
 
 func path(pattern string, round int) string {

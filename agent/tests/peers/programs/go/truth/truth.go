@@ -64,14 +64,12 @@ func (c *Counts) Print() {
 	}
 }
 
-var user = regexp.MustCompile(`^/api/v1/users/\d+$`)
+var user = regexp.MustCompile(`/api/v1/users/\d+$`)
 
-// Route is the pattern that the servers registered for a path.
+// Route is the pattern that the servers registered for a path, with what a sidecar may want
+// in front of it.
 func Route(path string) string {
-	if user.MatchString(path) {
-		return "/api/v1/users/{id}"
-	}
-	return path
+	return user.ReplaceAllLiteralString(path, "/api/v1/users/{id}")
 }
 
 type recorder struct {
