@@ -68,7 +68,8 @@ fn kind(span: &Request) -> Kind {
     Kind {
         protocol: if grpc { "grpc" } else { "http" }.to_owned(),
         method: span.method.clone().unwrap_or_default(),
-        route: route.unwrap_or_else(|| format!("no route: {}", span.path())),
+        // A path that no server has registered has no route; the programs count it as it is.
+        route: route.unwrap_or_else(|| span.path().to_owned()),
         status: status.unwrap_or_else(|| panic!("no status: {span:?}")),
     }
 }
