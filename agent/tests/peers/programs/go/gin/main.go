@@ -2,6 +2,7 @@
 package main
 
 import (
+	"io"
 	"net/http"
 	"os"
 
@@ -36,6 +37,11 @@ func main() {
 }
 
 func one(c *gin.Context) {
+	// Over HTTP/2 an answer before the end of the body resets the stream: the request is cut.
+	if _, err := io.Copy(io.Discard, c.Request.Body); err != nil {
+		c.Status(http.StatusBadRequest)
+		return
+	}
 	user, code := users.Find(c.Param("id"))
 	if code != codes.OK {
 		c.JSON(users.Status(code), gin.H{"message": code.String()})

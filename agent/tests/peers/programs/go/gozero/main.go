@@ -26,6 +26,7 @@ import (
 const settings = `
 Name: users
 Host: 127.0.0.1
+Port: 1
 ListenOn: 127.0.0.1:0
 Timeout: 60000
 CpuThreshold: 0
