@@ -102,6 +102,47 @@ pub mod cfa {
     pub const GUESS: u8 = 10;
     /// A rule the sampling program does not know.
     pub const UNSUPPORTED: u8 = 11;
+    /// As [`FRAME_POINTER`], from code that left its stack for another one: the caller's
+    /// frame may lie anywhere.
+    pub const OTHER_STACK: u8 = 12;
+    /// Code on the stack of Go's scheduler, of which the caller is on the goroutine's:
+    /// where that one stopped is in `m.curg.sched.sp`; see [`Goroutine`](super::Goroutine).
+    pub const GOROUTINE: u8 = 13;
+}
+
+/// [`Rule::flags`].
+pub mod rule_flags {
+    /// Found out from the code itself, as the binary says nothing about it.
+    pub const INFERRED: u8 = 1;
+    /// [`cfa::GOROUTINE`](super::cfa::GOROUTINE): without a goroutine this is the outermost
+    /// frame.
+    pub const OR_ROOT: u8 = 1 << 1;
+}
+
+/// Where Go's runtime keeps what a rule of [`cfa::GOROUTINE`] needs, bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Goroutine {
+    /// From the thread's segment `fs` to its `g`.
+    pub tls: i32,
+    /// `g.m`.
+    pub g_m: u16,
+    /// `m.curg`.
+    pub m_curg: u16,
+    /// `g.sched.sp`.
+    pub sched_sp: u16,
+}
+
+impl Goroutine {
+    /// The rule; the canonical frame address is `above` bytes above `sched.sp`.
+    #[must_use]
+    pub const fn rule(self, above: u16) -> Rule {
+        Rule {
+            offset: self.tls,
+            add: self.g_m as i32 | (self.m_curg as i32) << 16,
+            rbp_offset: self.sched_sp as i32 | (above as i32) << 16,
+            ..Rule::plain(cfa::GOROUTINE)
+        }
+    }
 }
 
 /// Where the caller's `rbp` is: [`Rule::rbp`].
@@ -126,8 +167,8 @@ pub struct Rule {
     pub register: u8,
     /// One of [`rbp`].
     pub rbp: u8,
-    /// Zero.
-    pub reserved: u8,
+    /// Bits of [`rule_flags`].
+    pub flags: u8,
     /// Bytes.
     pub offset: i32,
     /// Bytes, added after a dereference.
@@ -144,7 +185,7 @@ impl Rule {
             cfa,
             register: 0,
             rbp: 0,
-            reserved: 0,
+            flags: 0,
             offset: 0,
             add: 0,
             rbp_offset: 0,
@@ -210,8 +251,8 @@ pub struct Config {
     pub task_tgid: u32,
     /// Size of a kernel stack, bytes.
     pub stack_bytes: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// Offset of `task_struct.thread.fsbase`; 0 if it is not known.
+    pub task_fsbase: u32,
 }
 
 /// [`Config::flags`].
@@ -258,8 +299,11 @@ pub mod stop {
     pub const NO_REGISTERS: u8 = 12;
     /// The kernel did not let the program go on (tail calls).
     pub const TAIL_CALLS: u8 = 13;
+    /// The frame pointer is 0 in code that says nothing about its frames: the outermost
+    /// frame where frame pointers are kept, any number where they are not.
+    pub const NO_FRAME: u8 = 14;
     /// Number of reasons.
-    pub const COUNT: usize = 14;
+    pub const COUNT: usize = 15;
     /// Names of the reasons, by number.
     pub const NAMES: [&str; COUNT] = [
         "root",
@@ -276,6 +320,7 @@ pub mod stop {
         "frame_pointer",
         "no_registers",
         "tail_calls",
+        "no_frame_pointer",
     ];
 }
 
@@ -283,7 +328,8 @@ pub mod stop {
 pub mod sample_flags {
     /// The thread was interrupted in the kernel.
     pub const KERNEL: u8 = 1;
-    /// At least one frame was found by a frame pointer for want of anything better.
+    /// At least one frame was found by a frame pointer for want of anything better, or by
+    /// a rule that is [`rule_flags::INFERRED`].
     pub const GUESSED: u8 = 1 << 1;
     /// `conn` and `request` are set.
     pub const REQUEST: u8 = 1 << 2;

@@ -496,7 +496,7 @@ fn stop_of(reason: u8) -> Option<Stop> {
         stop::DEPTH => Stop::TooDeep,
         stop::NEW_PROCESS | stop::PREPARING => Stop::NotReady,
         stop::NO_MAPPING => Stop::NoMapping,
-        stop::NO_ROW => Stop::NoRows,
+        stop::NO_ROW | stop::NO_FRAME => Stop::NoRows,
         stop::UNREADABLE => Stop::Unreadable,
         stop::REGISTER | stop::UNSUPPORTED => Stop::Unsupported,
         stop::NO_PROGRESS | stop::FRAME_POINTER => Stop::Corrupt,

@@ -71,7 +71,7 @@ static PROFILE: Config = Config {
     task_mm: 0,
     task_tgid: 0,
     stack_bytes: 0,
-    reserved: 0,
+    task_fsbase: 0,
 };
 
 /// Room for the addresses of both stacks, so that an index of 8 bits stays inside.

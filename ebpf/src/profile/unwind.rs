@@ -1,10 +1,13 @@
 //! Following the user stack, some frames a run.
 
+use aya_ebpf::helpers::bpf_get_current_task;
 use aya_ebpf::programs::PerfEventContext;
-use remora_common::profile::{FRAMES, Rule, cfa, mapping_kind, rbp, sample_flags, stop};
+use remora_common::profile::{
+    FRAMES, Rule, cfa, mapping_kind, rbp, rule_flags, sample_flags, stop,
+};
 
 use crate::lookup;
-use crate::maps::{SCRATCH, STAGES, Scratch};
+use crate::maps::{SCRATCH, STAGES, Scratch, config};
 use crate::memory::{self, bounded};
 use crate::sample;
 
@@ -82,7 +85,7 @@ unsafe fn step(scratch: *mut Scratch) -> Result<(), u8> {
             return Err(stop::PREPARING);
         }
         if kind != mapping_kind::ROWS {
-            return by_frame_pointer(scratch);
+            return by_frame_pointer(scratch, true);
         }
         let within = address
             .wrapping_sub((*scratch).mapping.begin)
@@ -92,20 +95,22 @@ unsafe fn step(scratch: *mut Scratch) -> Result<(), u8> {
     }
 }
 
-/// Goes to the caller by the chain of frame pointers.
+/// Goes to the caller by the chain of frame pointers, on the same stack or on any.
 ///
 /// # Safety
 /// `scratch` is a valid map value.
 #[inline(always)]
-unsafe fn by_frame_pointer(scratch: *mut Scratch) -> Result<(), u8> {
+unsafe fn by_frame_pointer(scratch: *mut Scratch, same_stack: bool) -> Result<(), u8> {
     // SAFETY: promised by the caller.
     unsafe {
         let bp = (*scratch).bp;
+        // Code without frame pointers may have anything in there. Outermost frames are told
+        // by their rules.
         if bp == 0 {
-            return Err(stop::ROOT);
+            return Err(stop::NO_FRAME);
         }
         // A leaf may have its frame pointer at the stack pointer, a caller has not.
-        if bp & 7 != 0 || bp < (*scratch).sp {
+        if bp & 7 != 0 || (same_stack && bp < (*scratch).sp) {
             return Err(stop::FRAME_POINTER);
         }
         let Some([caller, ip]) = memory::user::<[u64; 2]>(bp) else {
@@ -129,11 +134,11 @@ unsafe fn by_rule(scratch: *mut Scratch, rule: *const Rule) -> Result<(), u8> {
     // SAFETY: promised by the caller.
     unsafe {
         let kind = (*rule).cfa;
-        if kind == cfa::FRAME_POINTER || kind == cfa::GUESS {
-            if kind == cfa::GUESS {
-                (*scratch).sample.flags |= sample_flags::GUESSED;
-            }
-            return by_frame_pointer(scratch);
+        if kind == cfa::GUESS || (*rule).flags & rule_flags::INFERRED != 0 {
+            (*scratch).sample.flags |= sample_flags::GUESSED;
+        }
+        if kind == cfa::FRAME_POINTER || kind == cfa::GUESS || kind == cfa::OTHER_STACK {
+            return by_frame_pointer(scratch, kind != cfa::OTHER_STACK);
         }
         if kind == cfa::ROOT {
             return Err(stop::ROOT);
@@ -168,6 +173,7 @@ unsafe fn by_rule(scratch: *mut Scratch, rule: *const Rule) -> Result<(), u8> {
                 let register = bounded((*rule).register as u64, 15) as usize;
                 (*scratch).registers[register].wrapping_add(offset)
             }
+            cfa::GOROUTINE => goroutine(rule)?,
             _ => return Err(stop::UNSUPPORTED),
         };
         if kind == cfa::RSP_DEREF || kind == cfa::RBP_DEREF {
@@ -177,7 +183,7 @@ unsafe fn by_rule(scratch: *mut Scratch, rule: *const Rule) -> Result<(), u8> {
             frame = value.wrapping_add((*rule).add as i64 as u64);
         }
         // Frames lie above those they call; the first must be above what is pushed.
-        if frame <= sp {
+        if frame <= sp && kind != cfa::GOROUTINE {
             return Err(stop::NO_PROGRESS);
         }
         let Some(ip) = memory::user::<u64>(frame.wrapping_sub(8)) else {
@@ -190,9 +196,13 @@ unsafe fn by_rule(scratch: *mut Scratch, rule: *const Rule) -> Result<(), u8> {
                 rbp::RBP => bp,
                 _ => sp,
             };
-            let Some(value) =
-                memory::user::<u64>(base.wrapping_add((*rule).rbp_offset as i64 as u64))
-            else {
+            // The field is taken in Go's rules, whose frames are all alike.
+            let offset = if kind == cfa::GOROUTINE {
+                -16
+            } else {
+                (*rule).rbp_offset as i64
+            };
+            let Some(value) = memory::user::<u64>(base.wrapping_add(offset as u64)) else {
                 return Err(stop::UNREADABLE);
             };
             (*scratch).bp = value;
@@ -202,5 +212,43 @@ unsafe fn by_rule(scratch: *mut Scratch, rule: *const Rule) -> Result<(), u8> {
         (*scratch).exact = 0;
         (*scratch).known = 0;
         Ok(())
+    }
+}
+
+/// The canonical frame address on the stack of the goroutine that this thread runs, from
+/// the stack of the scheduler.
+///
+/// # Safety
+/// `rule` is a valid map value.
+#[inline(always)]
+unsafe fn goroutine(rule: *const Rule) -> Result<u64, u8> {
+    // SAFETY: promised by the caller; the helper has no conditions.
+    unsafe {
+        let fsbase = config!(task_fsbase) as u64;
+        if fsbase == 0 {
+            return Err(stop::UNSUPPORTED);
+        }
+        // Of the running thread as well: all that sets it writes it there, but for the
+        // instruction WRFSBASE, which no runtime uses for threads of its own.
+        let Some(fs) = memory::kernel::<u64>(bpf_get_current_task() + fsbase) else {
+            return Err(stop::UNREADABLE);
+        };
+        let (offsets, stack) = ((*rule).add as u32, (*rule).rbp_offset as u32);
+        let Some(g) = memory::user::<u64>(fs.wrapping_add((*rule).offset as i64 as u64)) else {
+            return Err(stop::UNREADABLE);
+        };
+        let Some(m) = memory::user::<u64>(g.wrapping_add(offsets as u64 & 0xffff)) else {
+            return Err(stop::UNREADABLE);
+        };
+        let Some(curg) = memory::user::<u64>(m.wrapping_add((offsets >> 16) as u64)) else {
+            return Err(stop::UNREADABLE);
+        };
+        if curg == 0 && (*rule).flags & rule_flags::OR_ROOT != 0 {
+            return Err(stop::ROOT);
+        }
+        let Some(sp) = memory::user::<u64>(curg.wrapping_add(stack as u64 & 0xffff)) else {
+            return Err(stop::UNREADABLE);
+        };
+        Ok(sp.wrapping_add((stack >> 16) as u64))
     }
 }

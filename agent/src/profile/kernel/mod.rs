@@ -386,7 +386,7 @@ fn config(targets: &Targets, ring_bytes: u32) -> Result<Config, CaptureError> {
             .ok()
             .and_then(|stack| stack.size)
             .unwrap_or(DEFAULT_STACK),
-        reserved: 0,
+        task_fsbase: task("thread.fsbase").unwrap_or(0),
     })
 }
 

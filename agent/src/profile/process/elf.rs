@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 
 /// A segment that is loaded.
@@ -35,11 +36,15 @@ pub struct Section {
     pub compressed: bool,
     /// Whether there are bytes in the file.
     pub in_file: bool,
+    /// Whether it holds code (`SHF_EXECINSTR`).
+    pub code: bool,
 }
 
 /// An ELF file's headers.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Elf {
+    /// Address of the first instruction; 0 if there is none.
+    pub entry: u64,
     /// Loaded segments.
     pub segments: Vec<Segment>,
     /// Sections; none if they were stripped.
@@ -63,6 +68,7 @@ const PT_NOTE: u32 = 4;
 const PT_GNU_EH_FRAME: u32 = 0x6474_e550;
 const PF_X: u32 = 1;
 const SHT_NOBITS: u32 = 8;
+const SHF_EXECINSTR: u64 = 1 << 2;
 const SHF_COMPRESSED: u64 = 1 << 11;
 const NT_GNU_BUILD_ID: u32 = 3;
 const EM_X86_64: u16 = 62;
@@ -87,6 +93,7 @@ impl Elf {
         let field = |at| u64_at(&head, at).ok_or(io::ErrorKind::InvalidData);
         let half = |at| u16_at(&head, at).map_or(0, usize::from);
         let mut elf = Self {
+            entry: field(24)?,
             segments: Vec::new(),
             sections: Vec::new(),
             build_id: String::new(),
@@ -160,6 +167,7 @@ impl Elf {
                     size: field(header, 32),
                     compressed: field(header, 8) & SHF_COMPRESSED != 0,
                     in_file: u32_at(header, 4) != Some(SHT_NOBITS),
+                    code: field(header, 8) & SHF_EXECINSTR != 0,
                 }
             })
             .collect();
@@ -187,6 +195,33 @@ impl Elf {
             .map(|segment| segment.address.saturating_add(segment.size))
             .max()
             .unwrap_or(0)
+    }
+
+    /// Where there is code: its sections, or all of the segments that hold it.
+    pub fn code(&self) -> Vec<Range<u64>> {
+        let sections = self.sections.iter().filter(|s| s.code && s.in_file);
+        let sections = sections.map(|s| (s.address, s.size));
+        let segments = self.segments.iter().filter(|s| s.code);
+        let segments = segments.map(|s| (s.address, s.size));
+        let ranges = |(address, size): (u64, u64)| address..address.saturating_add(size);
+        let found: Vec<_> = sections.map(ranges).collect();
+        if found.is_empty() {
+            return segments.map(ranges).collect();
+        }
+        found
+    }
+
+    /// The bytes of code at addresses, if they all are in one segment of the file.
+    #[must_use]
+    pub fn code_bytes(&self, file: &File, range: Range<u64>) -> Option<Vec<u8>> {
+        let holds = |s: &&Segment| {
+            let all = s.address..s.address.saturating_add(s.size);
+            s.code && all.contains(&range.start) && range.end <= all.end
+        };
+        let segment = self.segments.iter().find(holds)?;
+        let skipped = range.start - segment.address;
+        let offset = segment.offset.checked_add(skipped)?;
+        bytes(file, offset, range.end.checked_sub(range.start)?).ok()
     }
 
     /// The address of a place in the file, within code.

@@ -3,11 +3,13 @@
 //!
 //! ```text
 //! .eh_frame, .debug_frame ─ cfi ─┐
-//! .gopclntab ─────────────── go ─┴ rows (sorted) ─ table ─ blocks ─ kernel
+//! .gopclntab ─────────────── go ─┤
+//! code without either ── infer ──┴ rows (sorted) ─ table ─ blocks ─ kernel
 //! ```
 
 pub mod cfi;
 mod go;
+mod infer;
 mod prepare;
 mod rows;
 mod rules;

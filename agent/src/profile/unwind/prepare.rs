@@ -6,7 +6,7 @@ use std::io::{self, Read as _};
 use remora_common::profile::Block;
 
 use super::cfi::{self, Layout, Section};
-use super::{Rows, Rules, go, table};
+use super::{Rows, Rules, go, infer, table};
 use crate::profile::process::elf::{self, Elf, u32_at, u64_at};
 use crate::profile::process::gopclntab::Table;
 
@@ -53,7 +53,8 @@ pub fn prepare(file: &File, elf: &Elf, rules: &mut Rules) -> io::Result<Prepared
     if let Some(bytes) = gopclntab(file, elf)
         && let Some(functions) = Table::parse(&bytes, elf)
     {
-        read.functions += go::functions(functions, base, end, rules, &mut rows);
+        let code = go::Code { file, elf };
+        read.functions += go::functions(functions, code, rules, &mut rows);
     }
     if rows.is_empty()
         && let Some(section) = elf.section(".debug_frame")
@@ -61,6 +62,7 @@ pub fn prepare(file: &File, elf: &Elf, rules: &mut Rules) -> io::Result<Prepared
         let bytes = section_bytes(file, section)?;
         read = cfi::debug_frame(&bytes, layout, rules, &mut rows);
     }
+    read.functions += infer::fill(file, elf, rules, &mut rows);
     let mut out = Prepared {
         functions: read.functions,
         malformed: read.malformed,

@@ -24,6 +24,11 @@ pub struct Rows {
 const MAX_ROWS: usize = 16 << 20;
 
 impl Rows {
+    /// Rows that are in order already.
+    pub(super) fn sorted(rows: Vec<Row>) -> Self {
+        Self { rows }
+    }
+
     /// Adds a row. `false` if there are too many.
     pub fn push(&mut self, address: u32, rule: u16) -> bool {
         self.add(Row {
