@@ -28,7 +28,7 @@ use flow::State;
 /// Node 2 MiB.
 const MAX_GAPS: u64 = 8 << 20;
 /// Most bytes of code with rows that are searched for calls into that without.
-const MAX_COVERED: u64 = 16 << 20;
+const MAX_COVERED: u64 = 1 << 20;
 
 /// A stretch of code without rows.
 struct Gap {
