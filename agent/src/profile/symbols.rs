@@ -25,6 +25,9 @@ pub struct Symbol {
     pub system_name: String,
     /// Source file; empty if not known.
     pub file: String,
+    /// First line of the function; 0 if not known.
+    #[serde(default)]
+    pub start: u32,
     /// Line in it; 0 if not known.
     pub line: u32,
     /// Column; 0 if not known.

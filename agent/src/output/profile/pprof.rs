@@ -9,7 +9,7 @@ pub mod proto;
 
 use super::{By, frames};
 use crate::model::text::hex::hex;
-use crate::profile::model::{self, Event, MappingId, Profile, Sample};
+use crate::profile::model::{self, Event, Profile, Sample};
 use flate2::{Compression, write::GzEncoder};
 use indexmap::IndexSet;
 use prost::Message as _;
@@ -44,6 +44,10 @@ pub fn encode(profile: &Profile, by: Option<By>) -> proto::Profile {
 
 struct Writer<'a> {
     profile: &'a Profile,
+    /// Mappings by id: readers take the first for that of the program.
+    order: Vec<usize>,
+    /// Ids of mappings.
+    ids: Vec<u64>,
     out: proto::Profile,
     strings: IndexSet<Box<str>, FxBuildHasher>,
     /// Functions that have nothing but a name, by its string.
@@ -54,8 +58,15 @@ struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     fn new(profile: &'a Profile) -> Self {
+        let order = order(profile);
+        let mut ids = vec![0; order.len()];
+        for (place, index) in order.iter().enumerate() {
+            ids[*index] = id(place);
+        }
         let mut writer = Self {
             profile,
+            order,
+            ids,
             out: proto::Profile::default(),
             strings: IndexSet::default(),
             named: FxHashMap::default(),
@@ -63,7 +74,7 @@ impl<'a> Writer<'a> {
         };
         writer.string("");
         writer.out.mapping = (0..profile.mappings.len())
-            .map(|index| writer.mapping(index))
+            .map(|place| writer.mapping(place))
             .collect();
         writer.out.function = (0..profile.functions.len())
             .map(|index| writer.function(index))
@@ -82,10 +93,10 @@ impl<'a> Writer<'a> {
         i64::try_from(index).unwrap_or(0)
     }
 
-    fn mapping(&mut self, index: usize) -> proto::Mapping {
-        let mapping = self.profile.mappings[index];
+    fn mapping(&mut self, place: usize) -> proto::Mapping {
+        let mapping = self.profile.mappings[self.order[place]];
         proto::Mapping {
-            id: id(index),
+            id: id(place),
             memory_start: mapping.start,
             memory_limit: mapping.end,
             file_offset: mapping.offset,
@@ -132,7 +143,8 @@ impl<'a> Writer<'a> {
             id: id(index),
             mapping_id: location
                 .mapping
-                .map_or(0, |MappingId(id)| u64::from(id) + 1),
+                .and_then(|id| self.ids.get(id.index()).copied())
+                .unwrap_or(0),
             address: location.address,
             line,
             is_folded: false,
@@ -257,6 +269,24 @@ impl<'a> Writer<'a> {
         self.out.time_nanos = signed(self.profile.start_unix_ns);
         self.out.duration_nanos = signed(self.profile.duration_ns);
     }
+}
+
+/// Indices of mappings, with the executable of the process that has the most samples first,
+/// as runtimes write their own profiles. Where that is not known, a file before what is none.
+fn order(profile: &Profile) -> Vec<usize> {
+    let mut counts = vec![0u64; profile.processes.len()];
+    for sample in &profile.samples {
+        counts[profile.thread(sample).process.index()] += sample.count;
+    }
+    let busiest = (0..counts.len()).rev().max_by_key(|index| counts[*index]);
+    let executable = busiest.and_then(|index| profile.processes[index].info.executable.as_deref());
+    let file = |index: usize| profile.string(profile.mappings[index].file);
+    let mut order: Vec<usize> = (0..profile.mappings.len()).collect();
+    order.sort_by_key(|index| {
+        let file = file(*index);
+        (executable != Some(file), file.starts_with('['))
+    });
+    order
 }
 
 fn line(line: &model::Line) -> proto::Line {

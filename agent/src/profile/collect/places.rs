@@ -67,7 +67,7 @@ impl Collector {
                 name,
                 system_name,
                 file,
-                line: 0,
+                line: symbol.start,
             })?;
             lines.push(Line {
                 function,

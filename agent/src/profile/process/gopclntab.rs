@@ -7,6 +7,10 @@ use super::elf::{Elf, u32_at, u64_at};
 const GO_1_18: u32 = 0xffff_fff0;
 const GO_1_20: u32 = 0xffff_fff1;
 
+/// Where a function's flags are; Go 1.20 put its first line before them.
+const FLAGS_1_18: usize = 37;
+const FLAGS_1_20: usize = 41;
+
 /// Bits of a function's flags.
 const TOP_FRAME: u8 = 1;
 const SP_WRITE: u8 = 1 << 1;
@@ -39,6 +43,8 @@ pub struct Function<'a> {
     pub top: bool,
     /// It sets the stack pointer to another stack.
     pub switches: bool,
+    /// First line in the source; 0 if not known, as before Go 1.20.
+    pub line: u32,
     steps: &'a [u8],
 }
 
@@ -47,8 +53,8 @@ impl<'a> Table<'a> {
     #[must_use]
     pub fn parse(bytes: &'a [u8], elf: &Elf) -> Option<Self> {
         let flags = match u32_at(bytes, 0)? {
-            GO_1_18 => 37,
-            GO_1_20 => 41,
+            GO_1_18 => FLAGS_1_18,
+            GO_1_20 => FLAGS_1_20,
             _ => return None,
         };
         let word = |index: usize| usize::try_from(u64_at(bytes, 8 + index * 8)?).ok();
@@ -106,6 +112,10 @@ impl<'a> Table<'a> {
         let name = self.names.get(u32_at(entry, 4)? as usize..)?;
         let name = &name[..name.iter().position(|byte| *byte == 0)?];
         let flags = *entry.get(self.flags)?;
+        let line = match self.flags {
+            FLAGS_1_20 => u32_at(entry, 36)?,
+            _ => 0,
+        };
         let steps = match u32_at(entry, 16)? {
             0 => &[],
             offset => self.numbers.get(offset as usize..)?,
@@ -116,6 +126,7 @@ impl<'a> Table<'a> {
             name: std::str::from_utf8(name).ok()?,
             top: flags & TOP_FRAME != 0,
             switches: flags & SP_WRITE != 0,
+            line,
             steps,
         })
     }

@@ -13,6 +13,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use blazesym::symbolize::source::{self, Source};
 use blazesym::symbolize::{CodeInfo, Input, Sym, Symbolizer};
 
+use rustc_hash::{FxHashMap, FxHashSet};
+
 use crate::profile::process::elf::{Elf, Section};
 use crate::profile::process::gopclntab::Table;
 use crate::profile::process::memory_file;
@@ -43,7 +45,27 @@ pub(super) fn names(file: &File, elf: &Elf, addresses: &[u64]) -> Vec<Vec<Symbol
     {
         return of_file(&file, &elf, addresses);
     }
-    of_file(file, elf, addresses)
+    let mut named = of_file(file, elf, addresses);
+    if let Some(bytes) = gopclntab(file, elf)
+        && let Some(functions) = Table::parse(&bytes, elf)
+    {
+        first_lines(functions, &mut named);
+    }
+    named
+}
+
+/// Adds where functions begin in the source, which symbols do not say. Of functions that are
+/// inlined everywhere Go's table has no entry.
+fn first_lines(functions: Table<'_>, named: &mut [Vec<Symbol>]) {
+    let asked: FxHashSet<&str> = named.iter().flatten().map(|s| s.name.as_str()).collect();
+    let lines: FxHashMap<String, u32> = functions
+        .functions()
+        .filter(|function| function.line > 0 && asked.contains(function.name))
+        .map(|function| (function.name.to_owned(), function.line))
+        .collect();
+    for symbol in named.iter_mut().flatten() {
+        symbol.start = lines.get(&symbol.name).copied().unwrap_or(0);
+    }
 }
 
 /// The separate debug information of a binary, where this host has it installed.
@@ -70,6 +92,7 @@ fn of_file(file: &File, elf: &Elf, addresses: &[u64]) -> Vec<Vec<Symbol>> {
 fn go(functions: Table<'_>, address: u64) -> Option<Symbol> {
     functions.find(address).map(|function| Symbol {
         name: function.name.to_owned(),
+        start: function.line,
         ..Symbol::default()
     })
 }
@@ -98,6 +121,7 @@ fn lines(symbol: &Sym<'_>) -> Vec<Symbol> {
     let named = |name: &str, code: Option<&CodeInfo<'_>>| Symbol {
         name: name.to_owned(),
         system_name: String::new(),
+        start: 0,
         file: code.map_or_else(String::new, |code| code.to_path().display().to_string()),
         line: code.and_then(|code| code.line).unwrap_or(0),
         column: code.and_then(|code| code.column).map_or(0, u32::from),

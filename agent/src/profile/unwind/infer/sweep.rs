@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::ops::Range;
 
-use iced_x86::{Decoder, DecoderOptions, FlowControl, Mnemonic};
+use iced_x86::{Decoder, DecoderOptions, FlowControl, Mnemonic, OpKind};
 
 use super::Gap;
 use crate::profile::process::elf::{Elf, u64_at};
@@ -67,6 +67,14 @@ fn targets(bytes: &[u8], address: u64, inside: &impl Fn(u64) -> bool, out: &mut 
         } else if instruction.mnemonic() == Mnemonic::Lea && instruction.is_ip_rel_memory_operand()
         {
             instruction.ip_rel_memory_address()
+        } else if instruction.mnemonic() == Mnemonic::Mov
+            && matches!(
+                instruction.op1_kind(),
+                OpKind::Immediate32 | OpKind::Immediate32to64
+            )
+        {
+            // Code at fixed addresses takes them as numbers.
+            instruction.immediate(1)
         } else {
             continue;
         };
