@@ -176,11 +176,15 @@ pub(super) fn run(run: &Run) -> Result<u8, Failure> {
         eprintln!("remora: {}: {line}", Signal::Metrics.unit());
     }
     let summary = accounts(ledger?, own);
+    // The account is the last that is said, also of a run that failed.
+    let fate = Fate::of(&lanes).judge(&destination);
+    if let Err(failure) = &fate {
+        eprintln!("remora: {failure}");
+    }
     eprintln!("remora: {}", output::ledger_line(&summary, &Screen::file()));
     eprintln!("remora: {sampled}");
     eprintln!("remora: {}", export_line(&exported));
     followed?;
-    let fate = Fate::of(&lanes);
     match (profiled?, left_profiles) {
         (Some(finished), _) => eprintln!("remora: {}", profiles_line(&finished)),
         (None, Some(counters)) => {
@@ -189,8 +193,9 @@ pub(super) fn run(run: &Run) -> Result<u8, Failure> {
         }
         (None, None) => {}
     }
-    fate.judge(&destination)?;
-    Ok(Exit::Done.code())
+    Ok(fate
+        .map_or_else(|failure| failure.exit, |()| Exit::Done)
+        .code())
 }
 
 /// What became of everything that was to be delivered, of all signals.
