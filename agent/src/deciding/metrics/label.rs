@@ -3,6 +3,7 @@
 use super::active::ActiveKey;
 use super::key::Key;
 use crate::model::exchange::Side;
+use crate::pairing::proto::grpc;
 
 /// The attributes of a series, in the words of OTLP.
 pub(super) fn labels<'a>(key: &'a Key) -> Vec<(&'static str, Label<'a>)> {
@@ -57,26 +58,7 @@ pub(super) fn active_labels(key: &ActiveKey) -> Vec<(&'static str, Label<'_>)> {
     ]
 }
 
-/// The name of a `grpc-status` (gRPC, "Status codes and their use").
+/// The name of a `grpc-status`; one that gRPC does not know counts as UNKNOWN.
 fn grpc_status(status: u32) -> &'static str {
-    const NAMES: [&str; 17] = [
-        "OK",
-        "CANCELLED",
-        "UNKNOWN",
-        "INVALID_ARGUMENT",
-        "DEADLINE_EXCEEDED",
-        "NOT_FOUND",
-        "ALREADY_EXISTS",
-        "PERMISSION_DENIED",
-        "RESOURCE_EXHAUSTED",
-        "FAILED_PRECONDITION",
-        "ABORTED",
-        "OUT_OF_RANGE",
-        "UNIMPLEMENTED",
-        "INTERNAL",
-        "UNAVAILABLE",
-        "DATA_LOSS",
-        "UNAUTHENTICATED",
-    ];
-    NAMES.get(status as usize).copied().unwrap_or("UNKNOWN")
+    grpc::status_name(status).unwrap_or("UNKNOWN")
 }
